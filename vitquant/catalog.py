@@ -1,0 +1,165 @@
+"""Which models and datasets exist. Plain data; imports no torch.
+
+Variants are registered beside their recipes, in vitquant/variants.py.
+"""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from vitquant.errors import InputError
+
+T = TypeVar("T")
+
+PATCH_SIZE = 14
+DEFAULT_MODEL = "dinov2_vitb14_reg_lc"
+DEFAULT_IMAGE_SIZE = 70
+"""The notebook's: the multiple of the patch size closest to Tiny-ImageNet's 64 pixels."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One of Torch Hub's DINOv2 linear classifiers, with 1000 ImageNet classes as output."""
+
+    name: str
+    title: str
+    timm_name: str
+    hub_base: str  # folder of the checkpoints: "dinov2_vitb14"
+    hub_full: str  # stem of the checkpoint files: "dinov2_vitb14_reg4"
+    width: int
+    depth: int
+    heads: int
+    registers: int
+    backbone_parameters: int  # numbers in the backbone's checkpoint, mask token included
+    head_parameters: int
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the float32 model has, as Torch Hub's model counts them."""
+        return self.backbone_parameters + self.head_parameters
+
+    @property
+    def download_bytes(self) -> int:
+        """Expected download: 4 bytes for each float32 parameter (file headers add well under 0.1%)."""
+        return 4 * self.parameters
+
+    @property
+    def backbone_file(self) -> str:
+        return f"{self.hub_full}_pretrain.pth"
+
+    @property
+    def head_file(self) -> str:
+        return f"{self.hub_full}_linear4_head.pth"
+
+
+def _dinov2(
+    letter: str, name: str, width: int, depth: int, heads: int, parameters: tuple[int, int, int]
+) -> list[ModelSpec]:
+    """The two models of one size, without and with registers.
+
+    parameters: of the backbone without registers, of the backbone with registers, of the head
+    (counted in the checkpoints' shapes).
+    """
+    base = f"dinov2_vit{letter}14"
+    timm_name = {"s": "small", "b": "base", "l": "large", "g": "giant"}[letter]
+    plain, registers, head = parameters
+    return [
+        ModelSpec(
+            name=f"{base}_lc",
+            title=f"DINOv2 {name}, linear classifier",
+            timm_name=f"vit_{timm_name}_patch14_dinov2",
+            hub_base=base,
+            hub_full=base,
+            width=width,
+            depth=depth,
+            heads=heads,
+            registers=0,
+            backbone_parameters=plain,
+            head_parameters=head,
+        ),
+        ModelSpec(
+            name=f"{base}_reg_lc",
+            title=f"DINOv2 {name} with registers, linear classifier",
+            timm_name=f"vit_{timm_name}_patch14_reg4_dinov2",
+            hub_base=base,
+            hub_full=f"{base}_reg4",
+            width=width,
+            depth=depth,
+            heads=heads,
+            registers=4,
+            backbone_parameters=registers,
+            head_parameters=head,
+        ),
+    ]
+
+
+MODELS: dict[str, ModelSpec] = {
+    spec.name: spec
+    for spec in [
+        *_dinov2("s", "ViT-S/14", 384, 12, 6, (22_056_576, 22_058_112, 1_921_000)),
+        *_dinov2("b", "ViT-B/14", 768, 12, 12, (86_580_480, 86_583_552, 3_841_000)),
+        *_dinov2("l", "ViT-L/14", 1024, 24, 16, (304_368_640, 304_372_736, 5_121_000)),
+        *_dinov2("g", "ViT-g/14", 1536, 40, 24, (1_136_480_768, 1_136_486_912, 7_681_000)),
+    ]
+}
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A dataset that vitquant can lay out under data/ as ImageFolder, in splits."""
+
+    name: str
+    title: str
+    pictures: int  # in the evaluated split
+    classes: int
+    how_to_get: str  # one line for an empty state
+
+
+DATASETS: dict[str, DatasetSpec] = {
+    spec.name: spec
+    for spec in [
+        DatasetSpec(
+            name="tiny-imagenet",
+            title="Tiny-ImageNet, validation",
+            pictures=10_000,
+            classes=200,
+            how_to_get="python -m vitquant prepare tiny-imagenet --archive tiny-imagenet-200.zip",
+        ),
+    ]
+}
+
+
+def model(name: str) -> ModelSpec:
+    """The model of that name; InputError, with the nearest names, where there is none."""
+    return _look_up(MODELS, name, "model", "python -m vitquant models")
+
+
+def dataset(name: str) -> DatasetSpec:
+    """The dataset of that name; InputError, with the nearest names, where there is none."""
+    return _look_up(DATASETS, name, "dataset", "python -m vitquant datasets")
+
+
+def unknown(kind: str, name: str, known: Iterable[str], listing: str) -> InputError:
+    """The error for a name that nothing has: says what is near, and where the names are listed."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}."
+    return InputError(f"There is no {kind} called {name!r}: {hint} ({listing} lists them.)")
+
+
+def _look_up(table: dict[str, T], name: str, kind: str, listing: str) -> T:
+    if name not in table:
+        raise unknown(kind, name, table, listing)
+    return table[name]
+
+
+def check_image_size(size: int) -> int:
+    """size, if a ViT with 14-pixel patches takes it; else InputError naming the two nearest that it does."""
+    if size >= PATCH_SIZE and size % PATCH_SIZE == 0:
+        return size
+    below = max(size // PATCH_SIZE, 0) * PATCH_SIZE
+    nearest = [n for n in (below, below + PATCH_SIZE) if n >= PATCH_SIZE] if size > 0 else [PATCH_SIZE]
+    raise InputError(
+        f"Image size {size} does not fit patches of {PATCH_SIZE} pixels: take {' or '.join(map(str, nearest))}."
+    )

@@ -1,0 +1,23 @@
+"""Where things are kept."""
+
+import os
+from pathlib import Path
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+def data_dir() -> Path:
+    """The folder of prepared pictures and stored runs: $VITQUANT_DATA, else data/ in the project."""
+    return Path(os.environ.get("VITQUANT_DATA") or PROJECT_ROOT / "data").expanduser().resolve()
+
+
+def store_file() -> Path:
+    """The SQLite file with every run and prediction."""
+    return data_dir() / "vitquant.sqlite"
+
+
+def hub_checkpoints_dir() -> Path:
+    """Torch Hub's checkpoint folder, found as torch.hub.get_dir() does, without importing torch."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    home = Path(os.environ.get("TORCH_HOME") or cache / "torch")
+    return home.expanduser() / "hub" / "checkpoints"
