@@ -158,8 +158,7 @@ def check_image_size(size: int) -> int:
     """size, if a ViT with 14-pixel patches takes it; else InputError naming the two nearest that it does."""
     if size >= PATCH_SIZE and size % PATCH_SIZE == 0:
         return size
-    below = max(size // PATCH_SIZE, 0) * PATCH_SIZE
-    nearest = [n for n in (below, below + PATCH_SIZE) if n >= PATCH_SIZE] if size > 0 else [PATCH_SIZE]
+    below = max(size // PATCH_SIZE, 1) * PATCH_SIZE
     raise InputError(
-        f"Image size {size} does not fit patches of {PATCH_SIZE} pixels: take {' or '.join(map(str, nearest))}."
+        f"Image size {size} does not fit patches of {PATCH_SIZE} pixels: take {below} or {below + PATCH_SIZE}."
     )
