@@ -1,0 +1,33 @@
+"""Fixtures that every test file may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def missing(what: str) -> None:
+    """A test needs something that is not here: skipped with the reason, but failed in CI, where it must be."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"needs {what}, and CI must have it")
+    pytest.skip(f"needs {what}")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference data beside the project: the real Tiny-ImageNet archive, Meta's logits."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        missing("../shared, the reference data beside the project")
+    return folder
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty data folder of this test's own; child processes inherit it."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    monkeypatch.setenv("VITQUANT_DATA", str(folder))
+    return folder
