@@ -1,0 +1,46 @@
+"""File digests, remembered by path, size and time of change, so that an unchanged file is read once."""
+
+import sqlite3
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from vitquant.database import transaction
+from vitquant.digests import sha256_of
+
+_ASK_AT_ONCE = 500  # SQLite's oldest limit on the parameters of one statement is 999
+
+
+def digests(db: sqlite3.Connection, files: Sequence[Path]) -> list[str]:
+    """The sha256 of each file, in hexadecimal, read from the store where size and time of change agree.
+
+    Raises FileNotFoundError where a file is gone.
+    """
+    names = [str(file) for file in files]
+    stats = [file.stat() for file in files]
+    known: dict[str, tuple[int, int, str]] = {}
+    for start in range(0, len(names), _ASK_AT_ONCE):
+        asked = names[start : start + _ASK_AT_ONCE]
+        marks = ", ".join("?" * len(asked))
+        for row in db.execute(f"SELECT * FROM file_digests WHERE path IN ({marks})", asked):
+            known[row["path"]] = (row["size"], row["mtime_ns"], row["sha256"])
+
+    def is_current(name: str, size: int, mtime_ns: int) -> bool:
+        return name in known and known[name][:2] == (size, mtime_ns)
+
+    stale = [
+        (name, file, stat)
+        for name, file, stat in zip(names, files, stats, strict=True)
+        if not is_current(name, stat.st_size, stat.st_mtime_ns)
+    ]
+    if stale:
+        with ThreadPoolExecutor(4) as pool:
+            fresh = list(pool.map(sha256_of, [file for _, file, _ in stale]))
+        rows = [
+            (name, stat.st_size, stat.st_mtime_ns, sha256)
+            for (name, _, stat), sha256 in zip(stale, fresh, strict=True)
+        ]
+        with transaction(db):
+            db.executemany("INSERT OR REPLACE INTO file_digests VALUES (?, ?, ?, ?)", rows)
+        known |= {name: (size, mtime_ns, sha256) for name, size, mtime_ns, sha256 in rows}
+    return [known[name][2] for name in names]

@@ -1,0 +1,234 @@
+"""Carrying runs out: one at a time on this machine, in a process of its own, surviving whoever asked.
+
+A run started from a page is queued in the store; the dispatcher, a small process that holds no torch,
+takes the queue's runs one after the other and starts a fresh process for each. A run started from a
+terminal is carried out in that terminal's own process. Whoever measures holds the measuring lock, so that
+nothing else is measured beside it.
+"""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from vitquant import database, machine, measurements, paths, runs
+from vitquant.errors import Cancelled, VitquantError
+from vitquant.measurements import Progress, Request
+from vitquant.runs import Rows, Run
+
+POLL_S = 0.2
+TERMINATE_S = 1.0
+"""A cancelled run's process gets this long to end by itself; all it has measured is committed."""
+
+Waiting = Callable[[str], None]
+
+
+def start(db: sqlite3.Connection, request: Request) -> Run:
+    """Queue a run and see to it that somebody takes it; returns at once.
+
+    The same run already queued or running is returned instead of a second one; an unfinished one goes on
+    where it stopped. Raises InputError where the request cannot be measured.
+    """
+    runs.mark_interrupted(db)
+    run = _same_run(db, request, states=("queued", "running"))
+    if run is None:
+        unfinished = _same_run(db, request, states=runs.UNFINISHED)
+        run = runs.requeue(db, unfinished.id) if unfinished else _add(db, request)
+    ensure_dispatcher()
+    return run
+
+
+def resume(db: sqlite3.Connection, run_id: int) -> Run:
+    """Put an interrupted, cancelled or failed run back in the queue, to go on where it stopped."""
+    runs.mark_interrupted(db)
+    run = runs.requeue(db, run_id)
+    ensure_dispatcher()
+    return run
+
+
+def run_here(
+    db: sqlite3.Connection,
+    request: Request,
+    *,
+    again: bool = False,
+    on_progress: Progress | None = None,
+    on_wait: Waiting | None = None,
+) -> Rows:
+    """Answer from the store, or measure in this process, and return the rows.
+
+    again: measure even where a result is stored; the older run is kept. on_wait is called with a sentence
+    where another run has to end first. Raises what the measurement raises; Ctrl-C leaves a cancelled run.
+    """
+    if not again and (rows := request.stored(db)) is not None:
+        return rows
+    with _measuring(on_wait):
+        # Whoever was measuring until now may have measured just this.
+        if not again and (rows := request.stored(db)) is not None:
+            return rows
+        runs.mark_interrupted(db)
+        unfinished = _same_run(db, request, states=(*runs.UNFINISHED, "queued"))
+        run = unfinished or _add(db, request)
+        return _carry_out(db, run, on_progress)
+
+
+def carry_out_queued(run_id: int) -> None:
+    """Carry out one run of the queue in this process, which the dispatcher has started for it."""
+    with database.opened() as db, _measuring(None):
+        run = runs.get(db, run_id)
+        if run.state == "queued":  # not cancelled while it waited
+            _carry_out(db, run, None)
+
+
+def ensure_dispatcher() -> None:
+    """Start the dispatcher, detached from this process; it ends at once where another is at work."""
+    paths.data_dir().mkdir(parents=True, exist_ok=True)
+    with (paths.data_dir() / "runs.log").open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "vitquant.jobs", "dispatch"],
+            cwd=paths.PROJECT_ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def dispatch() -> None:
+    """Take the queue's runs one after the other, until there are none."""
+    lock = FileLock(paths.data_dir() / "dispatcher.lock")
+    while True:
+        try:
+            with lock.acquire(blocking=False), database.opened() as db:
+                runs.mark_interrupted(db)
+                while queued := runs.find(db, states=("queued",)):
+                    _dispatch_one(db, queued[-1].id)
+        except Timeout:
+            return  # another dispatcher is at work; it looks at the queue again before it ends
+        # A run queued between the last look and the lock's release would wait for nobody.
+        with database.opened() as db:
+            if not runs.find(db, states=("queued",)):
+                return
+
+
+def _dispatch_one(db: sqlite3.Connection, run_id: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vitquant.jobs", "run", str(run_id)], cwd=paths.PROJECT_ROOT
+    )
+    while process.poll() is None:
+        time.sleep(POLL_S)
+        run = runs.get(db, run_id)
+        if run.cancel_requested or run.state == "cancelled":
+            _end(process)
+    run = runs.get(db, run_id)
+    if run.is_over:
+        return
+    if run.cancel_requested:
+        runs.finish(db, run_id, "cancelled", "Cancelled; what it had measured is kept.")
+    else:
+        runs.finish(db, run_id, "failed", _last_words(process.returncode))
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a run's process within a second or so: every batch it has measured is committed."""
+    process.terminate()
+    try:
+        process.wait(TERMINATE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _last_words(exit_status: int) -> str:
+    kept = "What it had measured is kept; continue it when the cause is mended."
+    if exit_status == -signal.SIGKILL:
+        return f"The run's process was killed, most likely because memory ran out. {kept}"
+    if exit_status < 0:
+        return f"The run's process was ended by {signal.Signals(-exit_status).name}. {kept}"
+    return f"The run's process ended early, with exit status {exit_status}; runs.log says more. {kept}"
+
+
+def _carry_out(db: sqlite3.Connection, run: Run, on_progress: Progress | None) -> Rows:
+    run = runs.claim(db, run.id)
+
+    def progress(done: int, total: int, message: str) -> None:
+        runs.report(db, run.id, done, total, message)
+        if on_progress:
+            on_progress(done, total, message)
+
+    try:
+        rows = measurements.from_plain(run.kind, run.request).measure(db, progress)
+    except Cancelled as error:
+        runs.finish(db, run.id, "cancelled", str(error))
+        raise
+    except KeyboardInterrupt:
+        runs.finish(db, run.id, "cancelled", "Stopped by Ctrl-C; what it had measured is kept.")
+        raise
+    except VitquantError as error:
+        runs.finish(db, run.id, "failed", str(error))
+        raise
+    except MemoryError:
+        message = "Memory ran out. What it had measured is kept; free some memory, or take a smaller model."
+        runs.finish(db, run.id, "failed", message)
+        raise VitquantError(message) from None
+    except Exception as error:
+        runs.finish(db, run.id, "failed", f"Unexpected: {type(error).__name__}: {error}")
+        raise
+    runs.finish(db, run.id, "done", result=rows)
+    return rows
+
+
+@contextmanager
+def _measuring(on_wait: Waiting | None) -> Iterator[None]:
+    """Hold the measuring lock, waiting for whoever has it. The system drops it when its holder dies."""
+    lock = FileLock(measuring_lock_file())
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        if on_wait:
+            on_wait("Another run is being measured on this machine: waiting for it to end.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def measuring_lock_file() -> Path:
+    """The lock that whoever measures holds."""
+    paths.data_dir().mkdir(parents=True, exist_ok=True)
+    return paths.data_dir() / "measuring.lock"
+
+
+def _add(db: sqlite3.Connection, request: Request) -> Run:
+    plain = measurements.to_plain(request)
+    return runs.add(db, request.kind, plain, request.identity(db), machine.environment())
+
+
+def _same_run(db: sqlite3.Connection, request: Request, states: tuple[str, ...]) -> Run | None:
+    key = runs.run_key(request.kind, measurements.to_plain(request), request.identity(db))
+    found = runs.find(db, key=key, states=states)
+    return found[0] if found else None
+
+
+def main(arguments: list[str]) -> int:
+    """`dispatch`, or `run ID`: what this module's own processes are started with."""
+    try:
+        if arguments == ["dispatch"]:
+            dispatch()
+        else:
+            carry_out_queued(int(arguments[1]))
+    except VitquantError as error:
+        print(f"{os.getpid()}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

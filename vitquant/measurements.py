@@ -1,0 +1,218 @@
+"""The four measurements, each as a request: what is asked for, what it depends on, what is stored, how to
+measure it. The command line, the pages and the queue of runs know measurements only through these.
+
+Nothing here imports torch until measure() is called.
+"""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol
+
+from vitquant import accuracy, catalog, digest_cache, machine, runs, weights
+from vitquant.errors import InputError
+from vitquant.runs import Rows
+from vitquant.variants import recipe, why_unavailable
+
+Progress = Callable[[int, int, str], None]
+"""Called with done, total and a few words; raises Cancelled where the run is to stop."""
+
+
+class Request(Protocol):
+    """One measurement asked for; plain data that survives a trip through JSON."""
+
+    kind: ClassVar[str]
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def variants(self) -> tuple[str, ...]: ...
+
+    def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
+        """What the result depends on besides the request; InputError where it cannot be measured."""
+
+    def stored(self, db: sqlite3.Connection) -> Rows | None:
+        """The rows, if all of them are in the store under today's identity."""
+
+    def measure(self, db: sqlite3.Connection, progress: Progress) -> Rows:
+        """Measure what is missing and return the rows."""
+
+
+@dataclass(frozen=True)
+class AccuracyRequest:
+    """Top-1 and top-5 on the first `limit` pictures of a dataset's evaluation order (all: None)."""
+
+    kind: ClassVar[str] = "accuracy"
+    model: str
+    weights: str
+    variants: tuple[str, ...]
+    dataset: str
+    limit: int | None = None
+    image_size: int = catalog.DEFAULT_IMAGE_SIZE
+
+    def plan(self, db: sqlite3.Connection) -> accuracy.Plan:
+        return accuracy.plan(
+            db,
+            model=self.model,
+            weights_source=self.weights,
+            dataset_name=self.dataset,
+            variants=self.variants,
+            image_size=self.image_size,
+        )
+
+    def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
+        return {"series": {name: series.identity.key for name, series in self.plan(db).series.items()}}
+
+    def stored(self, db: sqlite3.Connection) -> Rows | None:
+        plan = self.plan(db)
+        n = plan.count(self.limit)
+        return None if accuracy.missing(db, plan, n) else accuracy.rows(db, plan, self.variants, n)
+
+    def measure(self, db: sqlite3.Connection, progress: Progress) -> Rows:
+        plan = self.plan(db)
+        n = plan.count(self.limit)
+        wanted = accuracy.missing(db, plan, n)
+        # Pictures that every variant has answered before count as done from the start.
+        stored = n - len({position for positions in wanted.values() for position in positions})
+        accuracy.measure(db, plan, wanted, lambda done, _: progress(stored + done, n, "pictures"))
+        return accuracy.rows(db, plan, self.variants, n)
+
+
+@dataclass(frozen=True)
+class LatencyRequest:
+    """Seconds a forward pass takes, for each shape ("8x70": 8 pictures of 70 x 70)."""
+
+    kind: ClassVar[str] = "latency"
+    model: str
+    weights: str
+    variants: tuple[str, ...]
+    shapes: tuple[str, ...]
+    threads: int
+    seconds_per_shape: float
+
+    def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
+        return _identity(db, self) | {"machine": machine.machine_name()}
+
+    def stored(self, db: sqlite3.Connection) -> Rows | None:
+        return _stored(db, self)
+
+    def measure(self, db: sqlite3.Connection, progress: Progress) -> Rows:
+        from vitquant import latency
+        from vitquant.predict import load_variants
+
+        models = load_variants(weights.resolve(self.model, self.weights), self.variants, machine.engine())
+        shapes = latency.parse_shapes(",".join(self.shapes))
+        timings = latency.measure(
+            models, shapes, self.threads, seconds_per_shape=self.seconds_per_shape, on_progress=progress
+        )
+        return latency.rows(list(timings))
+
+
+@dataclass(frozen=True)
+class SizeRequest:
+    """Bytes on disk and in memory."""
+
+    kind: ClassVar[str] = "size"
+    model: str
+    weights: str
+    variants: tuple[str, ...]
+
+    def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
+        return _identity(db, self)
+
+    def stored(self, db: sqlite3.Connection) -> Rows | None:
+        return _stored(db, self)
+
+    def measure(self, db: sqlite3.Connection, progress: Progress) -> Rows:
+        from vitquant import footprint, models, variants
+
+        model = models.load(weights.resolve(self.model, self.weights))
+        rows: Rows = []
+        for done, name in enumerate(self.variants):
+            progress(done, len(self.variants), name)
+            variant = variants.build(model, name, machine.engine())
+            rows.append({"variant": name, **asdict(footprint.measure(variant))})
+            del variant  # one variant in memory at a time
+        progress(len(self.variants), len(self.variants), "")
+        return rows
+
+
+@dataclass(frozen=True)
+class ProfileRequest:
+    """Where the time of a forward pass goes: operators by self time and memory, per variant."""
+
+    kind: ClassVar[str] = "profile"
+    model: str
+    weights: str
+    variants: tuple[str, ...]
+    shape: str
+    threads: int
+    stacks: bool = False
+
+    def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
+        return _identity(db, self) | {"machine": machine.machine_name()}
+
+    def stored(self, db: sqlite3.Connection) -> Rows | None:
+        return _stored(db, self)
+
+    def measure(self, db: sqlite3.Connection, progress: Progress) -> Rows:
+        from vitquant import latency, profile
+        from vitquant.predict import load_variants
+
+        models = load_variants(weights.resolve(self.model, self.weights), self.variants, machine.engine())
+        [shape] = latency.parse_shapes(self.shape)
+        rows: Rows = []
+        for done, (name, model) in enumerate(models.items()):
+            progress(done, len(models), name)
+            operators = profile.measure(model, shape, self.threads, stacks=self.stacks)
+            rows.extend({"variant": name, **asdict(operator)} for operator in operators)
+        progress(len(models), len(models), "")
+        return rows
+
+
+KINDS: dict[str, type] = {
+    request.kind: request for request in (AccuracyRequest, LatencyRequest, SizeRequest, ProfileRequest)
+}
+
+
+def from_plain(kind: str, request: Mapping[str, Any]) -> Request:
+    """The request that was stored as plain data (lists become tuples again)."""
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in request.items()}
+    return KINDS[kind](**values)
+
+
+def to_plain(request: Request) -> dict[str, Any]:
+    """The request as plain data, as JSON gives it back."""
+    plain = asdict(request)  # type: ignore[call-overload]
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+
+def usable_variants(names: tuple[str, ...], engine: str) -> tuple[str, ...]:
+    """names, if each can be had on this engine; else InputError with the reason."""
+    for name in names:
+        reason = why_unavailable(name, engine)
+        if reason:
+            raise InputError(f"The variant {name} cannot be had on this machine: {reason}")
+    return names
+
+
+def _identity(db: sqlite3.Connection, request: LatencyRequest | SizeRequest | ProfileRequest) -> dict[str, Any]:
+    engine = machine.engine()
+    source = weights.resolve(request.model, request.weights)
+    return {
+        "model": request.model,
+        "weights_digest": weights.digest(source, lambda file: digest_cache.digests(db, [file])[0]),
+        "recipe_versions": {
+            name: recipe(name).version for name in usable_variants(request.variants, engine)
+        },
+        "engine": engine,
+        "cpu_features": ", ".join(machine.cpu_features()),
+        "torch_version": machine.version_of("torch"),
+    }
+
+
+def _stored(db: sqlite3.Connection, request: Request) -> Rows | None:
+    key = runs.run_key(request.kind, to_plain(request), request.identity(db))
+    found = runs.find(db, key=key, states=("done",))
+    return found[0].result if found else None

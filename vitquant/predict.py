@@ -1,0 +1,84 @@
+"""Pictures -> logits -> top-k: the one place that runs a model on pictures."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.special import log_softmax
+from torch import nn
+from torchvision import transforms
+
+from vitquant import models, variants
+from vitquant.catalog import check_image_size
+from vitquant.weights import Weights
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def to_input(pictures: Sequence[Image.Image], image_size: int) -> torch.Tensor:
+    """RGB pictures as the model takes them: (N, 3, image_size, image_size) float32.
+
+    The notebook's transform, in its order: ToTensor, Normalize with ImageNet's mean and standard
+    deviation, Resize (bilinear). Raises InputError for a size that is no multiple of 14.
+    """
+    size = check_image_size(image_size)
+    transform = transforms.Compose(
+        [
+            transforms.ToTensor(),
+            transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+            transforms.Resize((size, size), antialias=True),
+        ]
+    )
+    return torch.stack([transform(picture) for picture in pictures])
+
+
+@torch.inference_mode()
+def logits_of(model: nn.Module, inputs: torch.Tensor, *, one_by_one: bool = False) -> np.ndarray:
+    """The model's logits for a batch: (N, 1000) float32.
+
+    one_by_one: each picture by itself, for variants whose answer depends on the batch around it.
+    """
+    if one_by_one:
+        return torch.cat([model(inputs[i : i + 1]) for i in range(len(inputs))]).numpy()
+    return model(inputs).numpy()
+
+
+def top_k(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k most probable classes of each row: (N, k) indices and (N, k) softmax probabilities.
+
+    Equal logits are ordered by index, so that the same logits always give the same order.
+    """
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    probabilities = np.exp(log_softmax(logits.astype(np.float64), axis=1))
+    return order, np.take_along_axis(probabilities, order, axis=1)
+
+
+def true_ranks(logits: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """Which place the true class takes in each row, 1 being the most probable: (N,) integers."""
+    order = np.argsort(-logits, axis=1, kind="stable")
+    return np.argmax(order == np.asarray(classes)[:, None], axis=1) + 1
+
+
+def probabilities_of(logits: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """The softmax probability of one class in each row: (N,) float64."""
+    probabilities = np.exp(log_softmax(logits.astype(np.float64), axis=1))
+    return probabilities[np.arange(len(logits)), np.asarray(classes)]
+
+
+def kl_nats(reference: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """KL(reference || these) between the softmax distributions of two (N, 1000) logits: (N,) in nats."""
+    log_p = log_softmax(reference.astype(np.float64), axis=1)
+    log_q = log_softmax(logits.astype(np.float64), axis=1)
+    # Rounding can leave a divergence of zero a hair below it.
+    return np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=1), 0.0)
+
+
+def load_variants(weights: Weights, names: Iterable[str], engine: str) -> dict[str, nn.Module]:
+    """The model's variants by name, in the order given, built from one float32 model.
+
+    The float32 model is kept only where fp32 is among them.
+    """
+    model = models.load(weights)
+    return {name: variants.build(model, name, engine) for name in names}

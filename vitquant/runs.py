@@ -1,0 +1,209 @@
+"""Runs on disk: one measurement each, with its request, environment, progress and result.
+
+A run is queued, then running, then done, failed or cancelled; one whose process is gone without a word is
+interrupted, and can be continued. Imports no torch.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from vitquant.database import transaction
+from vitquant.errors import Cancelled, InputError, VitquantError
+from vitquant.predictions import key_of, now
+
+Rows = list[dict[str, Any]]
+
+UNFINISHED = ("interrupted", "cancelled", "failed")
+"""The states from which a run can be continued."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One measurement, as it stands in the store."""
+
+    id: int
+    kind: str  # accuracy, latency, size, profile
+    state: str  # queued, running, done, failed, cancelled, interrupted
+    request: Mapping[str, Any]
+    identity: Mapping[str, Any]  # what it is measured on
+    environment: Mapping[str, Any]
+    done: int
+    total: int
+    message: str
+    result: Rows | None
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    process_id: int | None
+    cancel_requested: bool
+
+    @property
+    def is_over(self) -> bool:
+        return self.state not in ("queued", "running")
+
+
+def add(
+    db: sqlite3.Connection,
+    kind: str,
+    request: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    environment: Mapping[str, Any],
+) -> Run:
+    """A new run, queued."""
+    cursor = db.execute(
+        "INSERT INTO runs (kind, state, request, identity, key, environment, created_at) "
+        "VALUES (?, 'queued', ?, ?, ?, ?, ?)",
+        (
+            kind,
+            json.dumps(request),
+            json.dumps(identity),
+            run_key(kind, request, identity),
+            json.dumps(environment),
+            now(),
+        ),
+    )
+    return get(db, int(cursor.lastrowid or 0))
+
+
+def run_key(kind: str, request: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+    """The same kind, request and identity: the same key."""
+    return key_of({"kind": kind, "request": request, "identity": identity})
+
+
+def get(db: sqlite3.Connection, run_id: int) -> Run:
+    """The run of that number; InputError where there is none."""
+    row = db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
+    if row is None:
+        raise InputError(f"There is no run {run_id}: `python -m vitquant runs` lists the stored ones.")
+    return _run(row)
+
+
+def find(
+    db: sqlite3.Connection, *, kind: str | None = None, states: Sequence[str] = (), key: str | None = None
+) -> list[Run]:
+    """Runs of that kind, in one of these states, of that key: newest first."""
+    conditions, values = ["1"], []
+    if kind:
+        conditions.append("kind = ?")
+        values.append(kind)
+    if key:
+        conditions.append("key = ?")
+        values.append(key)
+    if states:
+        conditions.append(f"state IN ({', '.join('?' * len(states))})")
+        values.extend(states)
+    query = f"SELECT * FROM runs WHERE {' AND '.join(conditions)} ORDER BY id DESC"
+    return [_run(row) for row in db.execute(query, values)]
+
+
+def claim(db: sqlite3.Connection, run_id: int) -> Run:
+    """Mark the run as running in this process. Raises VitquantError where another process has it."""
+    with transaction(db):
+        run = get(db, run_id)
+        if run.state in ("running", "done"):
+            raise VitquantError(f"Run {run_id} is {run.state} already.")
+        db.execute(
+            "UPDATE runs SET state = 'running', started_at = ?, ended_at = NULL, cancel_requested = 0, "
+            "message = '', process_id = ?, process_started = ? WHERE id = ?",
+            (now(), os.getpid(), psutil.Process().create_time(), run_id),
+        )
+    return get(db, run_id)
+
+
+def report(db: sqlite3.Connection, run_id: int, done: int, total: int, message: str = "") -> None:
+    """Note how far the run is. Raises Cancelled where somebody has asked it to stop."""
+    db.execute(
+        "UPDATE runs SET done = ?, total = ?, message = ? WHERE id = ?", (done, total, message, run_id)
+    )
+    row = db.execute("SELECT cancel_requested FROM runs WHERE id = ?", (run_id,)).fetchone()
+    if row is None or row["cancel_requested"]:
+        raise Cancelled(f"Run {run_id} was cancelled; what it had measured is kept.")
+
+
+def finish(
+    db: sqlite3.Connection, run_id: int, state: str, message: str = "", result: Rows | None = None
+) -> None:
+    """Set how the run ended: done, failed, cancelled or interrupted."""
+    db.execute(
+        "UPDATE runs SET state = ?, message = ?, result = ?, ended_at = ? WHERE id = ?",
+        (state, message, None if result is None else json.dumps(result), now(), run_id),
+    )
+
+
+def requeue(db: sqlite3.Connection, run_id: int) -> Run:
+    """Put an unfinished run back in the queue, to be continued."""
+    with transaction(db):
+        run = get(db, run_id)
+        if run.state not in UNFINISHED:
+            raise InputError(f"Run {run_id} is {run.state}: there is nothing to continue.")
+        db.execute(
+            "UPDATE runs SET state = 'queued', message = '', cancel_requested = 0 WHERE id = ?", (run_id,)
+        )
+    return get(db, run_id)
+
+
+def request_cancel(db: sqlite3.Connection, run_id: int) -> None:
+    """Ask a run to stop; one that is only queued is cancelled at once."""
+    with transaction(db):
+        db.execute("UPDATE runs SET cancel_requested = 1 WHERE id = ? AND state = 'running'", (run_id,))
+        db.execute(
+            "UPDATE runs SET state = 'cancelled', ended_at = ? WHERE id = ? AND state = 'queued'",
+            (now(), run_id),
+        )
+
+
+def delete(db: sqlite3.Connection, run_id: int) -> Run:
+    """Forget a run that is over; stored predictions stay, since other runs share them."""
+    with transaction(db):
+        run = get(db, run_id)
+        if not run.is_over:
+            raise InputError(f"Run {run_id} is {run.state}: cancel it first, then delete it.")
+        db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+    return run
+
+
+def mark_interrupted(db: sqlite3.Connection) -> None:
+    """Mark the runs whose process is gone (killed, machine rebooted) as interrupted."""
+    rows = db.execute("SELECT id, process_id, process_started FROM runs WHERE state = 'running'").fetchall()
+    gone = [row["id"] for row in rows if not _is_alive(row["process_id"], row["process_started"])]
+    for run_id in gone:
+        db.execute(
+            "UPDATE runs SET state = 'interrupted', ended_at = ?, message = ? "
+            "WHERE id = ? AND state = 'running'",
+            (now(), "Its process ended without a word; what it had measured is kept.", run_id),
+        )
+
+
+def _is_alive(process_id: int, started: float) -> bool:
+    try:
+        process = psutil.Process(process_id)
+        # Process ids are used again: the same id with another start is another process.
+        return abs(process.create_time() - started) < 2 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _run(row: sqlite3.Row) -> Run:
+    return Run(
+        id=row["id"],
+        kind=row["kind"],
+        state=row["state"],
+        request=json.loads(row["request"]),
+        identity=json.loads(row["identity"]),
+        environment=json.loads(row["environment"]),
+        done=row["done"],
+        total=row["total"],
+        message=row["message"],
+        result=None if row["result"] is None else json.loads(row["result"]),
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        process_id=row["process_id"],
+        cancel_requested=bool(row["cancel_requested"]),
+    )
