@@ -17,7 +17,7 @@ from vitquant.catalog import check_image_size
 from vitquant.datasets import Dataset
 from vitquant.errors import InputError
 from vitquant.predictions import Identity, Prediction, Series
-from vitquant.variants import recipe, why_unavailable
+from vitquant.variants import check_available, recipe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,11 +69,7 @@ def plan(
     """
     check_image_size(image_size)
     engine = machine.engine()
-    wanted = list(dict.fromkeys([REFERENCE, *variants]))
-    for name in wanted:
-        reason = why_unavailable(name, engine)
-        if reason:
-            raise InputError(f"The variant {name} cannot be had on this machine: {reason}")
+    wanted = check_available(tuple(dict.fromkeys([REFERENCE, *variants])), engine)
     source = weights.resolve(model, weights_source)
     dataset = datasets.open_dataset(dataset_name, split)
     order = datasets.evaluation_order(dataset)
@@ -218,9 +214,7 @@ def _positions(batch: Wanted) -> list[int]:
 def _stored_reference(db: sqlite3.Connection, plan: Plan, batch: Wanted) -> "dict[int, np.ndarray]":
     """fp32's logits for the positions that other variants want and fp32 has already answered."""
     to_come = set(batch.get(REFERENCE, ()))
-    return predictions.logits(
-        db, plan.series[REFERENCE].id, [p for p in _positions(batch) if p not in to_come]
-    )
+    return predictions.logits(db, plan.series[REFERENCE].id, [p for p in _positions(batch) if p not in to_come])
 
 
 def _answer(

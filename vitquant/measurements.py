@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Protocol
 
 from vitquant import accuracy, catalog, digest_cache, machine, runs, weights
 from vitquant.errors import InputError
-from vitquant.runs import Rows
-from vitquant.variants import recipe, why_unavailable
+from vitquant.runs import Rows, Run
+from vitquant.variants import check_available, recipe
 
 Progress = Callable[[int, int, str], None]
 """Called with done, total and a few words; raises Cancelled where the run is to stop."""
@@ -37,6 +37,9 @@ class Request(Protocol):
 
     def measure(self, db: sqlite3.Connection, progress: Progress) -> Rows:
         """Measure what is missing and return the rows."""
+
+    def origin(self, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
+        """The environment in which the stored result was measured, and when."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,10 @@ class AccuracyRequest:
         n = plan.count(self.limit)
         return None if accuracy.missing(db, plan, n) else accuracy.rows(db, plan, self.variants, n)
 
+    def origin(self, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
+        series = self.plan(db).series[self.variants[-1]]
+        return series.environment, series.measured_at
+
     def measure(self, db: sqlite3.Connection, progress: Progress) -> Rows:
         plan = self.plan(db)
         n = plan.count(self.limit)
@@ -95,7 +102,11 @@ class LatencyRequest:
         return _identity(db, self) | {"machine": machine.machine_name()}
 
     def stored(self, db: sqlite3.Connection) -> Rows | None:
-        return _stored(db, self)
+        run = _newest(db, self)
+        return run.result if run else None
+
+    def origin(self, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
+        return _origin(db, self)
 
     def measure(self, db: sqlite3.Connection, progress: Progress) -> Rows:
         from vitquant import latency
@@ -122,7 +133,11 @@ class SizeRequest:
         return _identity(db, self)
 
     def stored(self, db: sqlite3.Connection) -> Rows | None:
-        return _stored(db, self)
+        run = _newest(db, self)
+        return run.result if run else None
+
+    def origin(self, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
+        return _origin(db, self)
 
     def measure(self, db: sqlite3.Connection, progress: Progress) -> Rows:
         from vitquant import footprint, models, variants
@@ -154,7 +169,11 @@ class ProfileRequest:
         return _identity(db, self) | {"machine": machine.machine_name()}
 
     def stored(self, db: sqlite3.Connection) -> Rows | None:
-        return _stored(db, self)
+        run = _newest(db, self)
+        return run.result if run else None
+
+    def origin(self, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
+        return _origin(db, self)
 
     def measure(self, db: sqlite3.Connection, progress: Progress) -> Rows:
         from vitquant import latency, profile
@@ -188,31 +207,26 @@ def to_plain(request: Request) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
 
-def usable_variants(names: tuple[str, ...], engine: str) -> tuple[str, ...]:
-    """names, if each can be had on this engine; else InputError with the reason."""
-    for name in names:
-        reason = why_unavailable(name, engine)
-        if reason:
-            raise InputError(f"The variant {name} cannot be had on this machine: {reason}")
-    return names
-
-
 def _identity(db: sqlite3.Connection, request: LatencyRequest | SizeRequest | ProfileRequest) -> dict[str, Any]:
     engine = machine.engine()
     source = weights.resolve(request.model, request.weights)
     return {
         "model": request.model,
         "weights_digest": weights.digest(source, lambda file: digest_cache.digests(db, [file])[0]),
-        "recipe_versions": {
-            name: recipe(name).version for name in usable_variants(request.variants, engine)
-        },
+        "recipe_versions": {name: recipe(name).version for name in check_available(request.variants, engine)},
         "engine": engine,
         "cpu_features": ", ".join(machine.cpu_features()),
         "torch_version": machine.version_of("torch"),
     }
 
 
-def _stored(db: sqlite3.Connection, request: Request) -> Rows | None:
+def _newest(db: sqlite3.Connection, request: Request) -> Run | None:
     key = runs.run_key(request.kind, to_plain(request), request.identity(db))
-    found = runs.find(db, key=key, states=("done",))
-    return found[0].result if found else None
+    return next(iter(runs.find(db, key=key, states=("done",))), None)
+
+
+def _origin(db: sqlite3.Connection, request: Request) -> tuple[Mapping[str, Any], str]:
+    run = _newest(db, request)
+    if run is None:
+        raise InputError(f"Nothing is stored yet for this {request.kind} run.")
+    return run.environment, run.ended_at or run.created_at

@@ -244,12 +244,6 @@ def answers_to(db: sqlite3.Connection, series_ids: Sequence[int], picture: int) 
     return found
 
 
-def delete_series(db: sqlite3.Connection, series_ids: Iterable[int]) -> None:
-    """Forget these series and all their predictions."""
-    with transaction(db):
-        db.executemany("DELETE FROM series WHERE id = ?", [(series_id,) for series_id in series_ids])
-
-
 _SERIES = (
     "SELECT series.*, datasets.name AS dataset, datasets.split, datasets.digest AS dataset_digest "
     "FROM series JOIN datasets ON datasets.id = series.dataset_id"
@@ -263,11 +257,7 @@ def _series(row: sqlite3.Row) -> Series:
 
 
 def _prediction_values(series_id: int, prediction: Prediction) -> list[float | int | None]:
-    top = [
-        value
-        for pair in zip(prediction.indices, prediction.probabilities, strict=True)
-        for value in pair
-    ]
+    top = [value for pair in zip(prediction.indices, prediction.probabilities, strict=True) for value in pair]
     return [
         series_id,
         prediction.position,

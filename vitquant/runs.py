@@ -118,9 +118,7 @@ def claim(db: sqlite3.Connection, run_id: int) -> Run:
 
 def report(db: sqlite3.Connection, run_id: int, done: int, total: int, message: str = "") -> None:
     """Note how far the run is. Raises Cancelled where somebody has asked it to stop."""
-    db.execute(
-        "UPDATE runs SET done = ?, total = ?, message = ? WHERE id = ?", (done, total, message, run_id)
-    )
+    db.execute("UPDATE runs SET done = ?, total = ?, message = ? WHERE id = ?", (done, total, message, run_id))
     row = db.execute("SELECT cancel_requested FROM runs WHERE id = ?", (run_id,)).fetchone()
     if row is None or row["cancel_requested"]:
         raise Cancelled(f"Run {run_id} was cancelled; what it had measured is kept.")
@@ -158,14 +156,30 @@ def request_cancel(db: sqlite3.Connection, run_id: int) -> None:
         )
 
 
-def delete(db: sqlite3.Connection, run_id: int) -> Run:
-    """Forget a run that is over; stored predictions stay, since other runs share them."""
+def delete(db: sqlite3.Connection, run_id: int) -> int:
+    """Forget a run that is over, and the predictions that no other run rests on: returns how many.
+
+    Raises InputError where there is no such run, or it is not over.
+    """
     with transaction(db):
         run = get(db, run_id)
         if not run.is_over:
             raise InputError(f"Run {run_id} is {run.state}: cancel it first, then delete it.")
         db.execute("DELETE FROM runs WHERE id = ?", (run_id,))
-    return run
+        still_used = {key for other in find(db, kind="accuracy") for key in _series_keys(other)}
+        unused = [key for key in _series_keys(run) if key not in still_used]
+        marks = ", ".join("?" * len(unused))
+        [forgotten] = db.execute(
+            "SELECT count(*) FROM predictions JOIN series ON series.id = series_id "
+            f"WHERE series.key IN ({marks})",
+            unused,
+        ).fetchone()
+        db.execute(f"DELETE FROM series WHERE key IN ({marks})", unused)
+    return int(forgotten)
+
+
+def _series_keys(run: Run) -> list[str]:
+    return list(run.identity.get("series", {}).values())
 
 
 def mark_interrupted(db: sqlite3.Connection) -> None:

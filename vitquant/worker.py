@@ -132,9 +132,7 @@ class _LoadedModel:
             image_size=question["image_size"],
         )
         position = plan.order.index(question["picture"])
-        stored = predictions.answers_to(
-            db, [series.id for series in plan.series.values()], question["picture"]
-        )
+        stored = predictions.answers_to(db, [series.id for series in plan.series.values()], question["picture"])
         wanted = {name: [position] for name, series in plan.series.items() if series.id not in stored}
 
         def load(names: Iterable[str]) -> "Mapping[str, nn.Module]":

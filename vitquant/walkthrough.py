@@ -1,0 +1,84 @@
+"""The notebook's walk through single pictures: what each variant answers, in words."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vitquant import datasets, images, labels, predict
+from vitquant.catalog import check_image_size
+from vitquant.errors import InputError
+from vitquant.labels import ClassLabel
+from vitquant.weights import Weights
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture to be looked at, with its class where that is known."""
+
+    name: str
+    file: Path
+    true_class: ClassLabel | None
+
+
+def pictures_asked_for(files: Sequence[Path], dataset: str | None, index: int | None) -> list[Picture]:
+    """The pictures named: files, or one of a dataset's by its place in ImageFolder's order.
+
+    Raises InputError where neither or both are given, or the dataset has no such picture.
+    """
+    if files and dataset is None and index is None:
+        return [Picture(str(file), file, None) for file in files]
+    if files or dataset is None or index is None:
+        raise InputError("Name one or more picture files, or --dataset with --index.")
+    opened = datasets.open_dataset(dataset)
+    if not 0 <= index < len(opened.examples):
+        raise InputError(
+            f"{dataset} has {len(opened.examples):,} pictures, 0 to {len(opened.examples) - 1}: "
+            f"there is no picture {index}."
+        )
+    example = opened.examples[index]
+    name = f"{dataset}[{index}] {example.path}"
+    return [Picture(name, opened.file(example), labels.by_index(example.class_index))]
+
+
+def answers(
+    pictures: Sequence[Picture],
+    weights: Weights,
+    variants: Sequence[str],
+    engine: str,
+    *,
+    image_size: int,
+    top: int = 5,
+) -> list[dict[str, Any]]:
+    """Each variant's top classes for each picture, in the order given: plain data, ready for JSON.
+
+    Every picture is answered by itself, so no answer depends on its neighbours. Raises InputError for a
+    picture that cannot be read, before any model is loaded.
+    """
+    check_image_size(image_size)
+    if not 1 <= top <= len(labels.CLASSES):
+        raise InputError(f"--top {top} cannot be: there are {len(labels.CLASSES)} classes, so take 1 or more.")
+    decoded = [images.open_rgb(picture.file) for picture in pictures]
+    models = predict.load_variants(weights, variants, engine)
+    return [
+        answer
+        for picture, image in zip(pictures, decoded, strict=True)
+        for answer in _answers_to(picture, predict.to_input([image], image_size), models, top)
+    ]
+
+
+def _answers_to(picture: Picture, inputs: Any, models: Any, top: int) -> Iterator[dict[str, Any]]:
+    for name, model in models.items():
+        indices, probabilities = predict.top_k(predict.logits_of(model, inputs), top)
+        answer: dict[str, Any] = {"image": picture.name, "variant": name}
+        if picture.true_class:
+            answer["true_class"] = _class(picture.true_class)
+        answer["predictions"] = [
+            {"rank": rank, **_class(labels.by_index(int(index))), "probability": float(probability)}
+            for rank, (index, probability) in enumerate(zip(indices[0], probabilities[0], strict=True), start=1)
+        ]
+        yield answer
+
+
+def _class(label: ClassLabel) -> dict[str, Any]:
+    return {"index": label.index, "wnid": label.wnid, "words": label.words}
