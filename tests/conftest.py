@@ -31,3 +31,13 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("VITQUANT_DATA", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_imagenet(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
+    """A data folder ($VITQUANT_DATA) with the real Tiny-ImageNet prepared, for tests that only read it."""
+    from vitquant.tiny_imagenet import prepare
+
+    folder = tmp_path_factory.mktemp("prepared")
+    prepare(shared / "tiny-imagenet-200-val.zip", folder / "tiny-imagenet")
+    return folder

@@ -1,0 +1,131 @@
+"""Datasets: folders of pictures in ImageFolder's layout, named by wnid, under data/. Imports no torch."""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitquant import catalog, labels, paths, tiny_imagenet
+from vitquant.digests import sha256_of
+from vitquant.errors import InputError
+from vitquant.images import is_picture
+from vitquant.tiny_imagenet import Prepared
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture with its true class."""
+
+    index: int  # place in ImageFolder's order
+    path: str  # relative to the dataset's root, with "/" everywhere: "n01443537/val_68.JPEG"
+    wnid: str
+    class_index: int  # of ImageNet-1k, 0..999
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One split of a dataset: its pictures in ImageFolder's order."""
+
+    name: str
+    split: str
+    root: Path
+    examples: tuple[Example, ...]
+
+    def file(self, example: Example) -> Path:
+        """Where the picture lies."""
+        return self.root / example.path
+
+
+def folder(name: str) -> Path:
+    """Where the splits of a dataset lie, or will lie. Raises InputError for a name that is not a dataset's."""
+    return paths.data_dir() / catalog.dataset(name).name
+
+
+def is_here(name: str) -> bool:
+    """Whether the dataset has been prepared."""
+    return (folder(name) / "val").is_dir()
+
+
+def prepare_tiny_imagenet(archive: Path, progress: Callable[[int, int], None] | None = None) -> Prepared:
+    """Check Tiny-ImageNet's archive and lay it out as ImageFolder: see tiny_imagenet.prepare."""
+    return tiny_imagenet.prepare(archive, folder("tiny-imagenet"), progress)
+
+
+def open_dataset(name: str, split: str = "val") -> Dataset:
+    """A dataset's pictures, in torchvision ImageFolder's order.
+
+    Raises InputError where the dataset or the split is not here (naming the command that brings it), and
+    where a folder's name is not the wnid of an ImageNet class.
+    """
+    root = folder(name) / split
+    if not root.is_dir():
+        how = catalog.dataset(name).how_to_get
+        if is_here(name):
+            there = sorted(entry.name for entry in folder(name).iterdir() if entry.is_dir())
+            raise InputError(f"{name} has no split {split!r} here, only {' and '.join(there)}.")
+        raise InputError(f"{name} is not here yet ({root} is missing): {how} lays it out.")
+    with os.scandir(root) as entries:
+        wnids = sorted(entry.name for entry in entries if entry.is_dir())
+    examples: list[Example] = []
+    for wnid in wnids:
+        try:
+            class_index = labels.by_wnid(wnid).index
+        except InputError as error:
+            raise InputError(
+                f"{root / wnid} is not named for an ImageNet class, as the folders of a dataset must be: "
+                "move it elsewhere."
+            ) from error
+        for path in _pictures(root, wnid):
+            examples.append(Example(len(examples), path, wnid, class_index))
+    if not examples:
+        raise InputError(f"{root} has no pictures: remove it, then run {catalog.dataset(name).how_to_get}")
+    return Dataset(name, split, root, tuple(examples))
+
+
+def _pictures(root: Path, wnid: str) -> list[str]:
+    """The pictures below one class's folder in ImageFolder's order: folder by folder, each sorted."""
+    found = []
+    for directory, _, filenames in sorted(os.walk(root / wnid, followlinks=True)):
+        prefix = Path(directory).relative_to(root).as_posix()
+        found += [f"{prefix}/{filename}" for filename in sorted(filenames) if is_picture(filename)]
+    return found
+
+
+def evaluation_order(dataset: Dataset, seed: int = 0) -> list[int]:
+    """A fixed random order of the examples' indices, in which every prefix is a fair sample of the classes.
+
+    It goes in rounds: each round takes one picture of every class that has any left. So in any prefix two
+    classes differ by one picture at most, as long as both have some left. A picture's place depends on
+    nothing but the seed and the paths (no random generator whose sequence a new version might change).
+    """
+    hashes = {
+        example.index: hashlib.sha256(f"{seed}:{example.path}".encode()).digest()
+        for example in dataset.examples
+    }
+    classes: dict[str, list[int]] = defaultdict(list)
+    for example in dataset.examples:
+        classes[example.wnid].append(example.index)
+    rounds = {}
+    for indices in classes.values():
+        for number, index in enumerate(sorted(indices, key=hashes.__getitem__)):
+            rounds[index] = number
+    return sorted(hashes, key=lambda index: (rounds[index], hashes[index]))
+
+
+def file_digests(files: list[Path]) -> list[str]:
+    """SHA-256 of each file's content, in the order given."""
+    return [sha256_of(file) for file in files]
+
+
+def digest(dataset: Dataset, digest_files: Callable[[list[Path]], list[str]] = file_digests) -> str:
+    """One digest of all paths and contents: changes when a picture is added, removed, renamed or altered.
+
+    digest_files: gives the SHA-256 of each file, perhaps from a cache.
+    """
+    contents = digest_files([dataset.file(example) for example in dataset.examples])
+    total = hashlib.sha256()
+    for example, content in zip(dataset.examples, contents, strict=True):
+        total.update(f"{example.path}\0{content}\n".encode())
+    return total.hexdigest()
