@@ -4,6 +4,7 @@ Variants are registered beside their recipes, in vitquant/variants.py.
 """
 
 import difflib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,6 +17,11 @@ PATCH_SIZE = 14
 DEFAULT_MODEL = "dinov2_vitb14_reg_lc"
 DEFAULT_IMAGE_SIZE = 70
 """The notebook's: the multiple of the patch size closest to Tiny-ImageNet's 64 pixels."""
+
+
+def hub_address() -> str:
+    """Where Torch Hub keeps DINOv2's checkpoints; $VITQUANT_HUB_URL may name a mirror."""
+    return (os.environ.get("VITQUANT_HUB_URL") or "https://dl.fbaipublicfiles.com/dinov2").rstrip("/")
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,25 @@ class ModelSpec:
         return 4 * self.parameters
 
     @property
+    def gated_mlp(self) -> bool:
+        """Whether its MLPs are gated (SwiGLU): ViT-g's alone are."""
+        return self.hub_base == "dinov2_vitg14"
+
+    @property
     def backbone_file(self) -> str:
         return f"{self.hub_full}_pretrain.pth"
 
     @property
     def head_file(self) -> str:
         return f"{self.hub_full}_linear4_head.pth"
+
+    @property
+    def backbone_url(self) -> str:
+        return f"{hub_address()}/{self.hub_base}/{self.backbone_file}"
+
+    @property
+    def head_url(self) -> str:
+        return f"{hub_address()}/{self.hub_base}/{self.head_file}"
 
 
 def _dinov2(

@@ -82,7 +82,8 @@ class AccuracyRequest:
         wanted = accuracy.missing(db, plan, n)
         # Pictures that every variant has answered before count as done from the start.
         stored = n - len({position for positions in wanted.values() for position in positions})
-        accuracy.measure(db, plan, wanted, lambda done, _: progress(stored + done, n, "pictures"))
+        what = f"pictures, {stored:,} of them stored before" if stored else "pictures"
+        accuracy.measure(db, plan, wanted, lambda done, _: progress(stored + done, n, what))
         return accuracy.rows(db, plan, self.variants, n)
 
 

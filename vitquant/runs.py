@@ -125,11 +125,11 @@ def report(db: sqlite3.Connection, run_id: int, done: int, total: int, message: 
 
 
 def finish(
-    db: sqlite3.Connection, run_id: int, state: str, message: str = "", result: Rows | None = None
+    db: sqlite3.Connection, run_id: int, state: str, message: str | None = None, result: Rows | None = None
 ) -> None:
-    """Set how the run ended: done, failed, cancelled or interrupted."""
+    """Set how the run ended: done, failed or cancelled. Its last message stays unless there is a new one."""
     db.execute(
-        "UPDATE runs SET state = ?, message = ?, result = ?, ended_at = ? WHERE id = ?",
+        "UPDATE runs SET state = ?, message = coalesce(?, message), result = ?, ended_at = ? WHERE id = ?",
         (state, message, None if result is None else json.dumps(result), now(), run_id),
     )
 

@@ -1,0 +1,134 @@
+"""The float32 models: timm's vision transformer, Torch Hub's checkpoints, DINOv2's linear classifier.
+
+Parameters keep the names that the checkpoints give them (timm calls some of them otherwise, drops the mask
+token and merges the class slot of the position embedding into the class token), so that every count and
+size is that of Torch Hub's model.
+"""
+
+import zlib
+from collections.abc import Iterator
+
+import timm
+import torch
+from timm.layers import GluMlp
+from torch import nn
+from torch.nn import functional as F
+
+from vitquant import catalog, checkpoints
+from vitquant.catalog import PATCH_SIZE, ModelSpec
+from vitquant.weights import Weights
+
+CLASSES = 1000
+PRETRAINING_SIZE = 518
+"""The image size in pixels that the position embedding of every DINOv2 checkpoint belongs to."""
+HEAD_BLOCKS = 4
+"""How many of the last blocks give the head their class token ("linear4" in the checkpoints' names)."""
+
+
+class LinearClassifier(nn.Module):
+    """One of Torch Hub's DINOv2 linear classifiers.
+
+    Takes (N, 3, H, W) float32 with H and W multiples of 14, gives (N, 1000) float32 logits.
+    Raises InputError for another H or W.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        vit = timm.create_model(
+            spec.timm_name, pretrained=False, num_classes=0, img_size=PRETRAINING_SIZE, dynamic_img_size=True
+        )
+        patches = (PRETRAINING_SIZE // PATCH_SIZE) ** 2
+        self.cls_token = nn.Parameter(torch.empty(1, 1, spec.width))
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + patches, spec.width))
+        if spec.registers:
+            self.register_tokens = nn.Parameter(torch.empty(1, spec.registers, spec.width))
+        # Only pre-training uses it. It is part of the checkpoint and of what Torch Hub's model takes.
+        self.mask_token = nn.Parameter(torch.empty(1, spec.width))
+        self.patch_embed = vit.patch_embed
+        self.blocks = vit.blocks
+        self.norm = vit.norm
+        self.linear_head = nn.Linear((HEAD_BLOCKS + 1) * spec.width, CLASSES)
+        self.registers = spec.registers
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        for size in images.shape[-2:]:
+            catalog.check_image_size(int(size))
+        tokens = self._embed(images)
+        class_tokens = []
+        for i, block in enumerate(self.blocks):
+            tokens = block(tokens)
+            if i >= len(self.blocks) - HEAD_BLOCKS:
+                class_tokens.append(self.norm(tokens[:, 0]))
+        mean_patch_token = self.norm(tokens[:, 1 + self.registers :]).mean(dim=1)
+        return self.linear_head(torch.cat([*class_tokens, mean_patch_token], dim=1))
+
+    def _embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Class token, registers and patches with their positions: (N, 1 + registers + patches, width)."""
+        patches = self.patch_embed(images)  # (N, rows, columns, width)
+        batch, rows, columns, _ = patches.shape
+        class_position, patch_positions = self._positions(rows, columns)
+        prefix = [(self.cls_token + class_position).expand(batch, -1, -1)]
+        if self.registers:  # they have no position
+            prefix.append(self.register_tokens.expand(batch, -1, -1))
+        return torch.cat([*prefix, patches.flatten(1, 2) + patch_positions], dim=1)
+
+    def _positions(self, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The position embedding of the class token (1, 1, width) and of a grid (1, rows * columns, width).
+
+        Meta resized the two families differently, and each checkpoint needs its own: with registers, to the
+        grid's size and antialiased; without, by a factor that is 0.1 patches too large (once a guard
+        against rounding), which shifts the sampling points, and not antialiased.
+        """
+        class_position, grid = self.pos_embed[:, :1], self.pos_embed[:, 1:]
+        side = PRETRAINING_SIZE // PATCH_SIZE
+        if (rows, columns) == (side, side):
+            return class_position, grid
+        grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        if self.registers:
+            grid = F.interpolate(grid, size=(rows, columns), mode="bicubic", antialias=True)
+        else:
+            factor = ((rows + 0.1) / side, (columns + 0.1) / side)
+            grid = F.interpolate(grid, scale_factor=factor, mode="bicubic")
+        return class_position, grid.flatten(2).transpose(1, 2)
+
+
+def load(weights: Weights) -> LinearClassifier:
+    """The model with its weights: float32, in evaluation mode, gradients off.
+
+    Raises InputError, naming file and tensor, where the weights are not there or not this model's.
+    """
+    spec = catalog.model(weights.model)
+    with torch.device("meta"):  # shapes only: no memory taken, no time lost on values soon replaced
+        model = LinearClassifier(spec)
+    names = {_checkpoint_name(model, name): name for name in model.state_dict()}
+    shapes = {name: tuple(model.state_dict()[ours].shape) for name, ours in names.items()}
+    tensors = _random(shapes) if weights.source == "random" else checkpoints.read(spec, weights.files, shapes)
+    model.load_state_dict({names[name]: tensor for name, tensor in tensors}, assign=True)
+    return model.requires_grad_(False).eval()
+
+
+def _checkpoint_name(model: LinearClassifier, name: str) -> str:
+    """What the checkpoints call this parameter; the head's with the prefix "linear_head."."""
+    if isinstance(model.blocks[0].mlp, GluMlp):
+        return name.replace(".mlp.fc1.", ".mlp.w12.").replace(".mlp.fc2.", ".mlp.w3.")
+    return name
+
+
+def _random(shapes: dict[str, tuple[int, ...]]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Values for each parameter that depend on its name and shape alone: the same on every machine.
+
+    The scales keep every block active and the logits diverse, unlike a fresh initialisation, whose layer
+    scales of 1e-5 switch the blocks off. Where the rule changes, so must weights.RANDOM_DIGEST.
+    """
+    for name, shape in shapes.items():
+        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+        values = torch.randn(shape, generator=generator)
+        if name.endswith("gamma"):
+            values.mul_(0.05).add_(0.5)
+        elif "norm" in name and name.endswith("weight"):
+            values.mul_(0.1).add_(1.0)
+        elif name in ("pos_embed", "cls_token", "register_tokens"):
+            values.mul_(0.5)
+        else:
+            values.mul_(0.04)
+        yield name, values
