@@ -175,10 +175,11 @@ def test_a_folder_of_the_same_name_that_someone_made_is_left_alone(archive: Path
     assert (mine / "mine.jpg").exists()
 
 
-def test_removed_pictures_come_back(archive: Path, data_dir: Path) -> None:
+@pytest.mark.parametrize("loss", [Path.unlink, lambda file: os.truncate(file, 0)], ids=["gone", "empty"])
+def test_lost_pictures_come_back(loss: Callable[[Path], None], archive: Path, data_dir: Path) -> None:
     prepared = prepare_tiny_imagenet(archive)
     before = tree(prepared.root)
-    (prepared.root / "val" / WNIDS[1] / "val_1.JPEG").unlink()
+    loss(prepared.root / "val" / WNIDS[1] / "val_1.JPEG")
     steps = []
     again = prepare_tiny_imagenet(archive, lambda done, total: steps.append((done, total)))
     assert not again.already_there

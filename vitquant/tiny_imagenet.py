@@ -67,6 +67,7 @@ class _Record:
     validation: int
     training: int
     classes: int
+    pictures_bytes: int
     prepared_at: str
     vitquant: str
 
@@ -117,12 +118,14 @@ def _already_there(archive: Path, target: Path) -> Prepared | None:
             f"{target} was prepared from another archive ({record.archive}, {record.archive_bytes:,} bytes, "
             f"sha256 {record.archive_sha256[:12]}…): to replace it, remove that folder and run this again."
         )
-    whole = [_count_files(target / split) for split in ("val", "train")] == [record.validation, record.training]
-    return _prepared(target, record, already_there=True) if whole else None
+    # Sizes too: a power cut soon after preparing may leave empty files. (Waiting until all is on the disk
+    # would take longer than preparing.)
+    whole = (record.validation + record.training, record.pictures_bytes)
+    return _prepared(target, record, already_there=True) if _count_and_size(target) == whole else None
 
 
 def _take_back(target: Path, partial: Path) -> None:
-    """Pictures have been removed from a prepared folder: make it unfinished again."""
+    """Pictures of a prepared folder have been removed or cut: make it unfinished again."""
     if target.exists():
         shutil.rmtree(partial, ignore_errors=True)
         os.replace(target, partial)
@@ -154,12 +157,11 @@ def _lay_out(archive_path: Path, partial: Path, progress: Progress) -> None:
         validation=len(validation),
         training=len(training),
         classes=len({Path(picture.target).parent.name for picture in validation}),
+        pictures_bytes=sum(picture.size_bytes for picture in pictures),
         prepared_at=datetime.now(UTC).isoformat(timespec="seconds"),
         vitquant=__version__,
     )
     _write(partial, partial / _RECORD, json.dumps(asdict(record), indent=2).encode() + b"\n")
-    if hasattr(os, "sync"):  # not on Windows
-        os.sync()  # a power cut after the folder is in place must not leave empty files in it
 
 
 def _plan(archive: Archive) -> tuple[list[_Picture], list[_Picture]]:
@@ -285,8 +287,15 @@ def _alone(target: Path) -> Iterator[None]:
         lock.release()
 
 
-def _count_files(folder: Path) -> int:
-    return sum(len(filenames) for _, _, filenames in os.walk(folder))
+def _count_and_size(target: Path) -> tuple[int, int]:
+    """How many files the splits have, and their bytes."""
+    sizes = [
+        os.stat(os.path.join(directory, filename)).st_size
+        for split in ("val", "train")
+        for directory, _, filenames in os.walk(target / split)
+        for filename in filenames
+    ]
+    return len(sizes), sum(sizes)
 
 
 def _read_record(target: Path) -> _Record:
