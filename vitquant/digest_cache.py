@@ -1,12 +1,13 @@
 """File digests, remembered by path, size and time of change, so that an unchanged file is read once."""
 
+import os
 import sqlite3
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from vitquant.database import transaction
 from vitquant.digests import sha256_of
+from vitquant.errors import InputError
 
 _ASK_AT_ONCE = 500  # SQLite's oldest limit on the parameters of one statement is 999
 
@@ -14,10 +15,10 @@ _ASK_AT_ONCE = 500  # SQLite's oldest limit on the parameters of one statement i
 def digests(db: sqlite3.Connection, files: Sequence[Path]) -> list[str]:
     """The sha256 of each file, in hexadecimal, read from the store where size and time of change agree.
 
-    Raises FileNotFoundError where a file is gone.
+    Raises InputError where a file is gone or cannot be read.
     """
     names = [str(file) for file in files]
-    stats = [file.stat() for file in files]
+    stats = [_stat(file) for file in files]
     known: dict[str, tuple[int, int, str]] = {}
     for start in range(0, len(names), _ASK_AT_ONCE):
         asked = names[start : start + _ASK_AT_ONCE]
@@ -34,8 +35,7 @@ def digests(db: sqlite3.Connection, files: Sequence[Path]) -> list[str]:
         if not is_current(name, stat.st_size, stat.st_mtime_ns)
     ]
     if stale:
-        with ThreadPoolExecutor(4) as pool:
-            fresh = list(pool.map(sha256_of, [file for _, file, _ in stale]))
+        fresh = [sha256_of(file) for _, file, _ in stale]
         rows = [
             (name, stat.st_size, stat.st_mtime_ns, sha256)
             for (name, _, stat), sha256 in zip(stale, fresh, strict=True)
@@ -44,3 +44,10 @@ def digests(db: sqlite3.Connection, files: Sequence[Path]) -> list[str]:
             db.executemany("INSERT OR REPLACE INTO file_digests VALUES (?, ?, ?, ?)", rows)
         known |= {name: (size, mtime_ns, sha256) for name, size, mtime_ns, sha256 in rows}
     return [known[name][2] for name in names]
+
+
+def _stat(file: Path) -> os.stat_result:
+    try:
+        return file.stat()
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror}): it was there a moment ago.") from error

@@ -1,0 +1,79 @@
+"""Predictions on demand: the same answers as an accuracy run stores, from a process that can come and go."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vitquant import database, predictions, runs
+from vitquant.errors import VitquantError
+from vitquant.measurements import AccuracyRequest
+from vitquant.predictions import Prediction
+from vitquant.worker import PredictionWorker
+
+pytestmark = pytest.mark.slow  # the worker imports torch
+
+ASKED = {"model": "dinov2_vits14_reg_lc", "weights": "random", "image_size": 70}
+
+
+@pytest.fixture
+def db(data_dir: Path, tiny_imagenet: Path) -> Iterator[sqlite3.Connection]:
+    (data_dir / "tiny-imagenet").symlink_to(tiny_imagenet / "tiny-imagenet")
+    with database.opened() as opened:
+        yield opened
+
+
+@pytest.fixture
+def worker() -> Iterator[PredictionWorker]:
+    worker = PredictionWorker()
+    yield worker
+    worker.release()
+
+
+def ask(worker: PredictionWorker, picture: int, dataset: str = "tiny-imagenet") -> None:
+    worker.predict_picture(**ASKED, variants=["qint8"], dataset=dataset, picture=picture)  # type: ignore[arg-type]
+
+
+def stored(db: sqlite3.Connection, picture: int) -> dict[str, Prediction]:
+    series = {series.id: series.identity.variant for series in predictions.all_series(db)}
+    return {series[key]: answer for key, answer in predictions.answers_to(db, list(series), picture).items()}
+
+
+def test_what_is_computed_on_demand_is_what_a_run_stores(
+    db: sqlite3.Connection, worker: PredictionWorker, tmp_path: Path
+) -> None:
+    request = AccuracyRequest("dinov2_vits14_reg_lc", "random", ("qint8",), "tiny-imagenet", 20)
+    pictures = [request.plan(db).order[position] for position in (3, 19)]
+    assert not worker.is_awake
+    for picture in pictures:
+        ask(worker, picture)
+    assert worker.is_awake
+    on_demand = [stored(db, picture) for picture in pictures]
+    assert [set(answers) for answers in on_demand] == [{"fp32", "qint8"}] * 2
+
+    with database.opened(tmp_path / "other.sqlite") as other:
+        request.measure(other, lambda done, total, message: None)
+        assert [stored(other, picture) for picture in pictures] == on_demand
+
+
+def test_the_worker_survives_errors_and_its_own_end(db: sqlite3.Connection, worker: PredictionWorker) -> None:
+    with pytest.raises(VitquantError, match="imagenette"):
+        ask(worker, 0, dataset="imagenette")
+    assert worker.is_awake
+    worker.release()
+    assert not worker.is_awake
+    ask(worker, 0)
+    assert stored(db, 0)
+
+
+def test_nothing_is_computed_beside_a_run_that_takes_times(
+    db: sqlite3.Connection, worker: PredictionWorker
+) -> None:
+    run = runs.add(db, "latency", {}, {}, {})
+    runs.claim(db, run.id)  # by this very process, so that it counts as alive
+    with pytest.raises(VitquantError, match="Times are being taken"):
+        ask(worker, 0)
+    runs.finish(db, run.id, "done", result=[])
+    ask(worker, 0)
+    assert stored(db, 0)
