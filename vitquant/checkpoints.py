@@ -3,9 +3,9 @@
 Every complaint is an InputError that names the file and the tensor. No code in a file is run.
 """
 
-import pickle
+import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,51 +16,53 @@ from vitquant.catalog import ModelSpec
 from vitquant.errors import InputError
 
 HEAD = "linear_head."
-"""What a tensor's name begins with in the model where its file is the head's ("weight" and "bias" there)."""
+"""What the head's tensors begin with in the model; in their own file they are "weight" and "bias"."""
 
 Shape = tuple[int, ...]
 
 
-def read(
-    spec: ModelSpec, files: tuple[Path, ...], shapes: Mapping[str, Shape]
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """Each tensor of a model by its name in shapes, copied to memory one after the other: float32, finite.
+def read(spec: ModelSpec, files: Sequence[Path], shapes: Mapping[str, Shape]) -> dict[str, torch.Tensor]:
+    """The tensors of a model by their names in shapes: float32, finite, in memory of their own.
 
     files: the backbone's checkpoint, then the head's. Raises InputError where a file is not there, is no
     checkpoint, holds code, or its tensors are not exactly those expected.
     """
-    backbone, head = files
-    opened = {backbone: _open(backbone), head: _open(head)}
-    of_head = {name.removeprefix(HEAD): shape for name, shape in shapes.items() if name.startswith(HEAD)}
-    of_backbone = {name: shape for name, shape in shapes.items() if not name.startswith(HEAD)}
-    _check(backbone, opened[backbone], of_backbone, spec)
-    _check(head, opened[head], of_head, spec)
-    for name in of_backbone:
-        yield name, _finite_copy(backbone, name, opened[backbone].pop(name))
-    for name in of_head:
-        yield HEAD + name, _finite_copy(head, name, opened[head].pop(name))
+    tensors: dict[str, torch.Tensor] = {}
+    for file, is_head in zip(files, (False, True), strict=True):
+        prefix = HEAD if is_head else ""
+        wanted = {n.removeprefix(prefix): shapes[n] for n in shapes if n.startswith(HEAD) == is_head}
+        opened = _open(file)
+        _check(file, opened, wanted, spec)
+        # One tensor after the other leaves the mapped file for memory, so no file is held twice.
+        tensors |= {prefix + name: _finite_copy(file, name, opened.pop(name)) for name in wanted}
+    return tensors
 
 
 def _open(file: Path) -> dict[str, Any]:
     """What the file holds by name, mapped into memory rather than read where its format allows it."""
     try:
-        # Files of torch before 1.6 are no zip archives and cannot be mapped.
-        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+        with file.open("rb") as there:
+            begins = there.read(512).lstrip().lower()
+            size_bytes = there.seek(0, 2)
     except OSError as error:
-        raise InputError(
-            f"{file} cannot be read: {error.strerror or error}. Check that it is there."
-        ) from error
-    except Exception as error:  # a damaged file can make torch raise nearly anything
-        if isinstance(error, pickle.UnpicklingError) and "Unsupported" in str(error):
+        raise InputError(f"{file} cannot be read: {error.strerror}. Check that it is there.") from error
+    try:
+        # Checkpoints of torch before 1.6 are no zip archives and cannot be mapped.
+        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    except Exception as error:  # a damaged file makes torch raise nearly anything
+        code = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+        if code:
             raise InputError(
-                f"{file} holds something other than tensors, which could run code when read, so it was left "
-                "unread. Take the checkpoint from its original source."
+                f"{file} is refused: besides tensors it refers to {code[1]}, which could run code. No code in "
+                "it was run. Take the checkpoint from its original source."
             ) from error
+        is_page = begins.startswith((b"<!doctype", b"<html"))
+        wrong = "it is a web page" if is_page else "it is cut short, damaged or no checkpoint at all"
         raise InputError(
-            f"{file} ({file.stat().st_size:,} bytes) is not a checkpoint that torch can read: it is damaged, cut "
-            "short or something else altogether. Delete it and download it again."
+            f"{file} ({size_bytes:,} bytes) cannot be read as a checkpoint: {wrong}. Delete it and download it "
+            "again."
         ) from error
-    if not isinstance(loaded, dict) or not all(isinstance(name, str) for name in loaded):
+    if not isinstance(loaded, dict):
         raise InputError(
             f"{file} holds a {type(loaded).__name__}, not tensors by name. Take the checkpoint from its "
             "original source."
@@ -72,26 +74,28 @@ def _check(file: Path, tensors: Mapping[str, Any], shapes: Mapping[str, Shape], 
     """InputError unless the file holds exactly float32 tensors of these names and shapes."""
     wrong = _first_difference(tensors, shapes)
     if wrong:
-        other = _looks_like(tensors)
+        other = _looks_like(tensors, but_not=spec if _part(tensors) == _part(shapes) else None)
         hint = f"It looks like {other}." if other else "Take the checkpoint from its original source."
-        raise InputError(f"{file} is not the checkpoint of {spec.name}: {wrong}. {hint}")
+        raise InputError(f"{file} is not {_part(shapes)} checkpoint of {spec.name}: {wrong}. {hint}")
 
 
 def _first_difference(tensors: Mapping[str, Any], shapes: Mapping[str, Shape]) -> str | None:
     missing = [name for name in shapes if name not in tensors]
     if missing:
-        return f"the tensor {missing[0]} is missing{_and_more(missing)}"
+        return f"the tensor {missing[0]!r} is missing{_and_more(missing)}"
     extra = [name for name in tensors if name not in shapes]
     if extra:
-        return f"the tensor {extra[0]} does not belong to the model{_and_more(extra)}"
+        return f"the tensor {extra[0]!r} is not one of the model's{_and_more(extra)}"
     for name, shape in shapes.items():
         tensor = tensors[name]
         if not isinstance(tensor, torch.Tensor):
-            return f"{name} is a {type(tensor).__name__}, not a tensor"
+            return f"{name!r} is no tensor but a {type(tensor).__name__}"
         if tuple(tensor.shape) != shape:
-            return f"the tensor {name} has the shape {tuple(tensor.shape)}, not {shape}"
-        if tensor.dtype != torch.float32 or tensor.layout != torch.strided:
-            return f"the tensor {name} is {_kind(tensor)}, not dense float32"
+            return f"the tensor {name!r} has the shape {tuple(tensor.shape)}, not {shape}"
+        if tensor.dtype != torch.float32:
+            return f"the tensor {name!r} is {str(tensor.dtype).removeprefix('torch.')}, not float32"
+        if tensor.layout != torch.strided or tensor.device.type != "cpu":
+            return f"the tensor {name!r} is sparse or without values, not dense"
     return None
 
 
@@ -99,25 +103,25 @@ def _and_more(names: list[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
-def _kind(tensor: torch.Tensor) -> str:
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    return dtype if tensor.layout == torch.strided else f"sparse {dtype}"
+def _part(names: Mapping[str, Any]) -> str:
+    """Which of a model's two checkpoints has these names."""
+    return "the head's" if set(names) == {"weight", "bias"} else "the backbone's"
 
 
-def _looks_like(tensors: Mapping[str, Any]) -> str | None:
-    """Which checkpoint of the catalog has this width, depth and registers, for people; None if none has."""
-    shapes = {name: tuple(t.shape) for name, t in tensors.items() if isinstance(t, torch.Tensor)}
-    if set(shapes) == {"weight", "bias"}:
-        part = "the head"
-        like = [s for s in catalog.MODELS.values() if shapes["weight"] == (1000, s.head_parameters // 1000 - 1)]
+def _looks_like(tensors: Mapping[str, Any], but_not: ModelSpec | None) -> str | None:
+    """Whose checkpoint has this width, depth and registers, for people; None where nobody's has."""
+    shapes = {str(name): tuple(t.shape) for name, t in tensors.items() if isinstance(t, torch.Tensor)}
+    if _part(tensors) == "the head's":
+        like = [spec for spec in catalog.MODELS.values() if shapes.get("weight") == (1000, 5 * spec.width)]
     else:
-        part = "the backbone"
-        width = shapes.get("cls_token", (0,))[-1]
+        width = shapes.get("cls_token", (0,))[-1:]
         depth = len({name.split(".")[1] for name in shapes if name.startswith("blocks.")})
-        registers = shapes.get("register_tokens", (1, 0, width))[1]
-        found = (width, depth, registers)
-        like = [s for s in catalog.MODELS.values() if (s.width, s.depth, s.registers) == found]
-    return f"{part} of {' or '.join(spec.name for spec in like)}" if like else None
+        registers = shapes["register_tokens"][1:2] if "register_tokens" in shapes else (0,)
+        found = (*width, depth, *registers)
+        like = [spec for spec in catalog.MODELS.values() if (spec.width, spec.depth, spec.registers) == found]
+    if not like or but_not in like:
+        return None
+    return f"{_part(tensors)} checkpoint of {' or '.join(spec.name for spec in like)}"
 
 
 def _finite_copy(file: Path, name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -126,7 +130,7 @@ def _finite_copy(file: Path, name: str, tensor: torch.Tensor) -> torch.Tensor:
     low, high = torch.aminmax(values)  # both are NaN where any value is
     if not (torch.isfinite(low) and torch.isfinite(high)):
         raise InputError(
-            f"{file} is damaged: the tensor {name} holds values that are no finite numbers. Delete the file and "
-            "download it again."
+            f"{file} is damaged: the tensor {name!r} holds NaN or infinity. Delete the file and download it "
+            "again."
         )
     return values

@@ -6,11 +6,10 @@ size is that of Torch Hub's model.
 """
 
 import zlib
-from collections.abc import Iterator
+from typing import Any
 
 import timm
 import torch
-from timm.layers import GluMlp
 from torch import nn
 from torch.nn import functional as F
 
@@ -34,7 +33,7 @@ class LinearClassifier(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        vit = timm.create_model(
+        vit: Any = timm.create_model(
             spec.timm_name, pretrained=False, num_classes=0, img_size=PRETRAINING_SIZE, dynamic_img_size=True
         )
         patches = (PRETRAINING_SIZE // PATCH_SIZE) ** 2
@@ -100,35 +99,34 @@ def load(weights: Weights) -> LinearClassifier:
     spec = catalog.model(weights.model)
     with torch.device("meta"):  # shapes only: no memory taken, no time lost on values soon replaced
         model = LinearClassifier(spec)
-    names = {_checkpoint_name(model, name): name for name in model.state_dict()}
-    shapes = {name: tuple(model.state_dict()[ours].shape) for name, ours in names.items()}
-    tensors = _random(shapes) if weights.source == "random" else checkpoints.read(spec, weights.files, shapes)
-    model.load_state_dict({names[name]: tensor for name, tensor in tensors}, assign=True)
+    names = {_checkpoint_name(spec, name): name for name, _ in model.named_parameters()}
+    shapes = {name: tuple(model.get_parameter(ours).shape) for name, ours in names.items()}
+    if weights.source == "random":
+        tensors = {name: random_tensor(name, shape) for name, shape in shapes.items()}
+    else:
+        tensors = checkpoints.read(spec, weights.files, shapes)
+    model.load_state_dict({names[name]: tensor for name, tensor in tensors.items()}, assign=True)
     return model.requires_grad_(False).eval()
 
 
-def _checkpoint_name(model: LinearClassifier, name: str) -> str:
+def _checkpoint_name(spec: ModelSpec, name: str) -> str:
     """What the checkpoints call this parameter; the head's with the prefix "linear_head."."""
-    if isinstance(model.blocks[0].mlp, GluMlp):
+    if spec.gated_mlp:
         return name.replace(".mlp.fc1.", ".mlp.w12.").replace(".mlp.fc2.", ".mlp.w3.")
     return name
 
 
-def _random(shapes: dict[str, tuple[int, ...]]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Values for each parameter that depend on its name and shape alone: the same on every machine.
+def random_tensor(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """A parameter's random values, float32: they depend on its checkpoint name and shape alone.
 
     The scales keep every block active and the logits diverse, unlike a fresh initialisation, whose layer
     scales of 1e-5 switch the blocks off. Where the rule changes, so must weights.RANDOM_DIGEST.
     """
-    for name, shape in shapes.items():
-        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-        values = torch.randn(shape, generator=generator)
-        if name.endswith("gamma"):
-            values.mul_(0.05).add_(0.5)
-        elif "norm" in name and name.endswith("weight"):
-            values.mul_(0.1).add_(1.0)
-        elif name in ("pos_embed", "cls_token", "register_tokens"):
-            values.mul_(0.5)
-        else:
-            values.mul_(0.04)
-        yield name, values
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
+    if name.endswith("gamma"):
+        return values.mul_(0.05).add_(0.5)
+    if "norm" in name and name.endswith("weight"):
+        return values.mul_(0.1).add_(1.0)
+    if name in ("pos_embed", "cls_token", "register_tokens"):
+        return values.mul_(0.5)
+    return values.mul_(0.04)

@@ -5,19 +5,25 @@ Imports torch only to download.
 
 import hashlib
 import os
+import socket
 import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError, URLError
 
 from vitquant import catalog, paths
 from vitquant.errors import InputError
 
 RANDOM_DIGEST = "random-1"
 """Stands for the random rule in models.py; the number is the rule's version."""
+
+STALLED_AFTER_S = 60.0
+"""How long a download may wait for its next bytes."""
 
 Progress = Callable[[int, int], None]
 """Called with the bytes that have come and the bytes expected."""
@@ -48,7 +54,7 @@ def resolve(model: str, source: str) -> Weights:
     names = (spec.backbone_file, spec.head_file)
     if source == "hub":
         return Weights(model, "hub", tuple(paths.hub_checkpoints_dir() / name for name in names))
-    folder = Path(source).expanduser().absolute()
+    folder = Path(os.path.abspath(os.path.expanduser(source)))
     if not folder.is_dir():
         wrong = "is a file" if folder.exists() else "does not exist"
         raise InputError(
@@ -89,23 +95,24 @@ def fetch(weights: Weights, progress: Progress | None = None) -> None:
     if weights.source != "hub":
         return
     spec = catalog.model(weights.model)
+    urls = (spec.backbone_url, spec.head_url)
     numbers = (spec.backbone_parameters, spec.head_parameters)
     lacking = [
-        (file, 4 * count) for file, count in zip(weights.files, numbers, strict=True) if not file.is_file()
+        (url, file, 4 * count)
+        for url, file, count in zip(urls, weights.files, numbers, strict=True)
+        if not file.is_file()
     ]
-    expected = sum(least for _, least in lacking)
-    done = 0
-    base = os.environ.get("VITQUANT_HUB_URL") or catalog.HUB_URL
-    for file, least_bytes in lacking:
-        before = done
+    expected = sum(least_bytes for _, _, least_bytes in lacking)
+    before = 0
+    for url, file, least_bytes in lacking:
 
         def show(came: int, before: int = before) -> None:
             if progress:
                 progress(min(before + came, expected), expected)
 
-        _download(catalog.hub_url(spec, file.name, base), file, least_bytes, show)
-        done += least_bytes
+        _download(url, file, least_bytes, show)
         show(least_bytes)
+        before += least_bytes
 
 
 def _download(url: str, file: Path, least_bytes: int, show: Callable[[int], None]) -> None:
@@ -116,21 +123,26 @@ def _download(url: str, file: Path, least_bytes: int, show: Callable[[int], None
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as staging:
             came = Path(staging) / file.name
-            with _watching(Path(staging), show):
+            with _watching(Path(staging), show), _giving_up_after(STALLED_AFTER_S):
                 download_url_to_file(url, str(came), progress=False)
             # torch's function takes a connection that closes early for the end of the file.
             if not _is_whole(came, least_bytes):
                 raise OSError(
-                    f"{came.stat().st_size:,} bytes came, which is not the whole checkpoint "
-                    f"(at least {least_bytes:,} bytes)"
+                    f"the {came.stat().st_size:,} bytes that came are not the whole checkpoint, "
+                    f"which has more than {least_bytes:,}"
                 )
             came.replace(file)
-    except (OSError, ValueError) as error:  # urllib's errors are OSErrors; ValueError: no URL at all
+    except (OSError, ValueError, HTTPException) as error:  # ValueError: what is no URL at all
         raise InputError(
-            f"{url} could not be downloaded: {str(getattr(error, 'reason', None) or error).rstrip('.')}. Set "
-            f"VITQUANT_HUB_URL to a mirror of {catalog.HUB_URL}, give --weights a folder that holds {file.name} "
-            "and its companion, or take --weights random."
+            f"{url} could not be downloaded: {_reason(error)}. Set VITQUANT_HUB_URL to a mirror, or name a "
+            "folder that holds the checkpoint files (--weights FOLDER), or go without (--weights random)."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Why a download failed, without Python's wrapping: "Connection refused"."""
+    inner = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
+    return str(getattr(inner, "strerror", None) or inner).rstrip(".")
 
 
 def _is_whole(file: Path, least_bytes: int) -> bool:
@@ -138,6 +150,17 @@ def _is_whole(file: Path, least_bytes: int) -> bool:
     with file.open("rb") as opened:
         begins_as_zip = opened.read(2) == b"PK"
     return file.stat().st_size >= least_bytes and (not begins_as_zip or zipfile.is_zipfile(file))
+
+
+@contextmanager
+def _giving_up_after(seconds: float) -> Iterator[None]:
+    """Meanwhile new connections fail when nothing comes for so long: torch's function sets no limit."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 @contextmanager
