@@ -112,6 +112,18 @@ def test_nothing_is_measured_while_another_measures(db: sqlite3.Connection) -> N
         child.wait(30)
 
 
+def test_a_run_that_a_terminal_takes_from_the_queue_is_left_to_it(db: sqlite3.Connection) -> None:
+    with FileLock(jobs.measuring_lock_file()):
+        run = jobs.start(db, size())
+        child = until_there_is_a_child(run)
+        dispatcher = child.parent()
+        assert dispatcher is not None
+        runs.claim(db, run.id)  # by this very process, which holds the lock
+    child.wait(30)
+    dispatcher.wait(30)
+    assert runs.get(db, run.id).state == "running"
+
+
 def until_there_is_a_child(run: Run) -> psutil.Process:
     """The process that the dispatcher has started for this run."""
     deadline = time.monotonic() + 60

@@ -20,6 +20,9 @@ from vitquant.measurements import Request
 
 NOTEBOOK_VARIANTS = ("fp32", "qint8", "float16")
 
+UNITS = {"accuracy": " pictures", "latency": " passes"}
+"""What the progress bar counts, where it is not just steps."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
@@ -101,7 +104,7 @@ def datasets_command(options: argparse.Namespace) -> None:
 
 def prepare_command(options: argparse.Namespace) -> None:
     catalog.dataset(options.dataset)
-    with _Bar("checking and laying out", "pictures") as bar:
+    with _Bar("checking and laying out", " pictures") as bar:
         prepared = datasets.prepare_tiny_imagenet(
             options.archive, lambda done, total: bar.show(done, total, "")
         )
@@ -126,6 +129,8 @@ def predict_command(options: argparse.Namespace) -> None:
         top=options.top,
     )
     _print(answers, options, tables.predictions)
+    if not options.json:
+        print(f"\n{options.model}, {tables.weights_label(options.weights)}.")
 
 
 def accuracy_command(options: argparse.Namespace) -> None:
@@ -217,7 +222,10 @@ def runs_delete_command(options: argparse.Namespace) -> None:
 
 
 def _measure(options: argparse.Namespace, request: Request, as_table: Callable[[Any], str]) -> None:
-    with database.opened() as db, _Bar(f"{request.kind} of {request.model}") as bar:
+    with (
+        database.opened() as db,
+        _Bar(f"{request.kind} of {request.model}", UNITS.get(request.kind, " steps")) as bar,
+    ):
         rows = jobs.run_here(
             db,
             request,
@@ -225,7 +233,7 @@ def _measure(options: argparse.Namespace, request: Request, as_table: Callable[[
             on_progress=bar.show,
             on_wait=lambda sentence: print(sentence, file=sys.stderr),
         )
-        origin = tables.origin(*request.origin(db))
+        origin = tables.origin(measurements.to_plain(request), *request.origin(db))
     _print(rows, options, as_table)
     if not options.json:
         print(f"\n{origin}")

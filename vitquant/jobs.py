@@ -127,8 +127,8 @@ def _dispatch_one(db: sqlite3.Connection, run_id: int) -> None:
         if run.cancel_requested or run.state == "cancelled":
             _end(process)
     run = runs.get(db, run_id)
-    if run.is_over:
-        return
+    if run.is_over or (run.state == "running" and run.process_id != process.pid):
+        return  # a terminal may have taken the run from the queue while its process waited for the lock
     if run.cancel_requested:
         runs.finish(db, run_id, "cancelled", "Cancelled; what it had measured is kept.")
     else:

@@ -231,13 +231,20 @@ def run_details(run: Run) -> dict[str, Any]:
     }
 
 
-def origin(environment: Mapping[str, Any], measured_at: str) -> str:
-    """What a result was measured on, in one sentence."""
+def origin(request: Mapping[str, Any], environment: Mapping[str, Any], measured_at: str) -> str:
+    """What a result was measured on: model, weights, dataset, machine, versions, when."""
+    dataset = f" on {request['dataset']}" if "dataset" in request else ""
     features = ", ".join(environment["cpu_features"]) or "no special instructions"
     return (
-        f"Measured {measured_at} on {environment['machine']} ({features}), engine {environment['engine']}, "
+        f"{request['model']}, {weights_label(request['weights'])}{dataset}. Measured {measured_at}\n"
+        f"on {environment['machine']} ({features}), engine {environment['engine']},\n"
         f"torch {environment['torch']}, torchvision {environment['torchvision']}, timm {environment['timm']}."
     )
+
+
+def weights_label(weights: str) -> str:
+    """How results name their weights; random ones are always said to be meaningless."""
+    return "random weights (its answers are meaningless)" if weights == "random" else f"weights {weights}"
 
 
 def mib(count: int) -> str:
