@@ -1,0 +1,243 @@
+"""How long one forward pass takes, for several variants compared fairly in one process.
+
+Parsing shapes and making rows import no torch.
+"""
+
+import math
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vitquant import catalog
+from vitquant.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+MIN_ROUNDS = 5
+TURN_SECONDS = 0.2
+"""What one variant is timed for before the next has its turn; one call where a call takes longer."""
+WARMUP_SECONDS = 3.0
+STEADY = 0.1
+"""Warm when the last calls differ by no more than this share of the fastest."""
+MAX_BATCH = 4096
+MAX_SIZE = 4200
+"""90,000 patches: attention over more of them fits no machine's memory."""
+PROGRESS_STEPS = 100
+"""Progress is counted in hundredths of a shape."""
+
+
+@dataclass(frozen=True, order=True)
+class Shape:
+    """What goes in: a batch of square RGB pictures, float32 (batch, 3, size, size)."""
+
+    batch: int
+    size: int  # pixels
+
+    def __str__(self) -> str:
+        return f"{self.batch}x{self.size}"
+
+
+NOTEBOOK_SHAPES = (Shape(1, 70), Shape(1, 518), Shape(2, 518), Shape(4, 518), Shape(8, 518))
+"""Its single picture of Tiny-ImageNet, and its four batches of random input."""
+
+
+def parse_shapes(text: str) -> tuple[Shape, ...]:
+    """The shapes of "1x518,8x70", in that order, each once; InputError for what is no shape."""
+    parts = [part for part in re.split(r"[\s,]+", text.strip()) if part]
+    if not parts:
+        raise InputError("No shape is named: give batch and image size, such as 1x518,8x70.")
+    return tuple(dict.fromkeys(_parse_shape(part) for part in parts))
+
+
+def _parse_shape(text: str) -> Shape:
+    match = re.fullmatch(r"([0-9]{1,9})[x×]([0-9]{1,9})", text.lower())
+    if not match:
+        raise InputError(
+            f"{text!r} is no shape: give batch and image size, such as 8x70 for 8 pictures of 70 x 70."
+        )
+    batch, size = int(match[1]), int(match[2])
+    if not 1 <= batch <= MAX_BATCH:
+        raise InputError(f"The shape {text!r} has a batch of {batch}: take 1 to {MAX_BATCH} pictures.")
+    catalog.check_image_size(size)
+    if size > MAX_SIZE:
+        raise InputError(f"The shape {text!r} is too large: take an image size of up to {MAX_SIZE}.")
+    return Shape(batch, size)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One variant on one shape: every measured time, the source of every other figure."""
+
+    shape: Shape
+    variant: str
+    threads: int
+    times_s: tuple[float, ...]  # seconds per call; the mean of a block of calls where one is very short
+    warmup_s: float  # what the warm-up before took
+
+    @property
+    def median_s(self) -> float:
+        return statistics.median(self.times_s)
+
+    @property
+    def q1_s(self) -> float:
+        return self._quantile(0.25)
+
+    @property
+    def q3_s(self) -> float:
+        return self._quantile(0.75)
+
+    @property
+    def p95_s(self) -> float:
+        """The time that 95 of 100 calls stay within (interpolated, as the quartiles are)."""
+        return self._quantile(0.95)
+
+    def _quantile(self, share: float) -> float:
+        ordered = sorted(self.times_s)
+        position = share * (len(ordered) - 1)
+        below = math.floor(position)
+        above = math.ceil(position)
+        return ordered[below] + (position - below) * (ordered[above] - ordered[below])
+
+
+def rows(timings: Iterable[Timing]) -> list[dict[str, Any]]:
+    """The timings, ready for JSON, in the order given.
+
+    ratio_to_fp32 says how many times faster than fp32 on the same shape and threads (its median divided by
+    this one); None where fp32 was not measured.
+    """
+    timings = list(timings)
+    fp32 = {(t.shape, t.threads): t.median_s for t in timings if t.variant == "fp32"}
+    return [
+        {
+            "shape": str(timing.shape),
+            "batch": timing.shape.batch,
+            "image_size": timing.shape.size,
+            "variant": timing.variant,
+            "threads": timing.threads,
+            "median_s": timing.median_s,
+            "q1_s": timing.q1_s,
+            "q3_s": timing.q3_s,
+            "p95_s": timing.p95_s,
+            "runs": len(timing.times_s),
+            "warmup_s": timing.warmup_s,
+            "ratio_to_fp32": _ratio(fp32.get((timing.shape, timing.threads)), timing.median_s),
+        }
+        for timing in timings
+    ]
+
+
+def _ratio(reference_s: float | None, median_s: float) -> float | None:
+    return reference_s / median_s if reference_s is not None else None
+
+
+def measure(
+    models: Mapping[str, "nn.Module"],
+    shapes: Sequence[Shape],
+    threads: int,
+    *,
+    seconds_per_shape: float = 10.0,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> Iterator[Timing]:
+    """Time every variant on every shape; yields the timings of a shape as soon as it is finished.
+
+    models: by variant, in eval mode. Each is warmed up, then they take turns (A B C A B C …), so that
+    whatever else the machine does falls on all of them alike: at least MIN_ROUNDS rounds, and more until
+    seconds_per_shape has passed. on_progress(done, total, message) is called before each turn and may
+    raise Cancelled: the shapes yielded before are complete, the one at hand is dropped. torch's thread
+    count is restored after each turn.
+    """
+    total = PROGRESS_STEPS * len(shapes)
+
+    for index, shape in enumerate(shapes):
+
+        def report(share: float, message: str, index: int = index, shape: Shape = shape) -> None:
+            if on_progress:
+                done = PROGRESS_STEPS * index + math.floor(PROGRESS_STEPS * min(share, 0.99))
+                on_progress(done, total, f"{shape}: {message}")
+
+        yield from _measure_shape(models, shape, threads, seconds_per_shape, report)
+    if on_progress:
+        on_progress(total, total, "")
+
+
+def _measure_shape(
+    models: Mapping[str, "nn.Module"],
+    shape: Shape,
+    threads: int,
+    seconds: float,
+    report: Callable[[float, str], None],
+) -> list[Timing]:
+    import torch
+    from torch.utils.benchmark import Timer
+
+    pictures = random_pictures(shape)
+    timers = {
+        name: Timer("model(pictures)", globals={"model": model, "pictures": pictures}, num_threads=threads)
+        for name, model in models.items()
+    }
+    times: dict[str, list[float]] = {name: [] for name in models}
+    warmup_s = {}
+    # inference_mode holds for this function only: a generator must not leave it on for its consumer.
+    with torch.inference_mode():
+        for name, model in models.items():
+            report(0.0, f"{name}, warming up")
+            warmup_s[name] = _warm_up(model, pictures, threads)
+        begin = time.perf_counter()
+        rounds = 0
+        while rounds < MIN_ROUNDS or time.perf_counter() - begin < seconds:
+            for name, timer in timers.items():
+                share = min(rounds / MIN_ROUNDS, (time.perf_counter() - begin) / seconds if seconds else 1.0)
+                report(share, f"{name}, round {rounds + 1}")
+                # Timer.timeit hides two calls for each block; blocked_autorange hides one (for calls above
+                # its timer's noise), by which it chooses how many calls make a block. That one is not
+                # wasted: the variant before has just filled the caches with its own weights. A call longer
+                # than TURN_SECONDS is measured once a turn.
+                times[name].extend(timer.blocked_autorange(min_run_time=TURN_SECONDS).times)
+            rounds += 1
+    return [Timing(shape, name, threads, tuple(times[name]), warmup_s[name]) for name in models]
+
+
+def _warm_up(model: "nn.Module", pictures: "torch.Tensor", threads: int) -> float:
+    """Call the model until its times are steady, or for WARMUP_SECONDS; the seconds that took.
+
+    A call longer than WARMUP_SECONDS is made once: every turn begins with an unmeasured call anyway.
+    """
+    calls: list[float] = []
+    with intra_op_threads(threads):
+        begin = time.perf_counter()
+        while True:
+            start = time.perf_counter()
+            model(pictures)
+            end = time.perf_counter()
+            calls.append(end - start)
+            last = calls[-3:]
+            steady = len(last) == 3 and max(last) - min(last) <= STEADY * min(calls)
+            if steady or end - begin > WARMUP_SECONDS:
+                return end - begin
+
+
+def random_pictures(shape: Shape) -> "torch.Tensor":
+    """Seeded random numbers in place of pictures: times do not depend on the values."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn((shape.batch, 3, shape.size, shape.size), generator=generator)
+
+
+@contextmanager
+def intra_op_threads(threads: int) -> Iterator[None]:
+    """torch splits its operations over this many threads inside, and over as many as before afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
