@@ -1,0 +1,301 @@
+"""Where weights come from: names and folders, Torch Hub's cache, downloads that fail in every way."""
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+
+from vitquant import catalog, models, weights
+from vitquant.digests import sha256_of
+from vitquant.errors import InputError
+
+SMALL = "dinov2_vits14_reg_lc"
+SPEC = catalog.model(SMALL)
+NAMES = (SPEC.backbone_file, SPEC.head_file)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Torch Hub's checkpoint folder, empty; not there until something is put into it."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both checkpoint files of the small model, as large as the real ones."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    state = models.load(weights.resolve(SMALL, "random")).state_dict()
+    head = {name: state.pop(f"linear_head.{name}") for name in ("weight", "bias")}
+    torch.save(dict(state), folder / SPEC.backbone_file)
+    torch.save(head, folder / SPEC.head_file)
+    return folder
+
+
+class Mirror:
+    """A mirror on the loopback that serves a folder, with what a test wants to go wrong."""
+
+    def __init__(self) -> None:
+        self.folder = Path()
+        self.asked: list[str] = []
+        self.answer: Callable[[BaseHTTPRequestHandler], None] | None = None
+
+    def serve(self, request: BaseHTTPRequestHandler) -> None:
+        self.asked.append(request.path)
+        if self.answer:
+            self.answer(request)
+        else:
+            send(request, (self.folder / Path(request.path).name).read_bytes())
+
+
+def send(request: BaseHTTPRequestHandler, body: bytes, *, announced: int | None = None) -> None:
+    request.send_response(200)
+    request.send_header("Content-Length", str(len(body) if announced is None else announced))
+    request.end_headers()
+    request.wfile.write(body)
+
+
+@pytest.fixture
+def mirror(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    mirrored = Mirror()
+    mirrored.folder = checkpoints
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            mirrored.serve(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("VITQUANT_HUB_URL", f"http://127.0.0.1:{server.server_port}/dinov2/")
+    yield mirrored
+    server.shutdown()
+    server.server_close()
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+# ---- naming weights ----------------------------------------------------------------------------------
+
+
+def test_the_hubs_files_are_where_torch_hub_keeps_them(cache: Path) -> None:
+    hub = weights.resolve(SMALL, "hub")
+    assert hub.files == tuple(cache / name for name in NAMES)
+    assert str(cache) == str(Path(torch.hub.get_dir()) / "checkpoints")
+    assert hub.label == "hub"
+
+
+def test_random_weights_need_no_files_and_are_always_here() -> None:
+    random = weights.resolve(SMALL, "random")
+    assert (random.files, random.label, weights.is_here(random)) == ((), "random", True)
+
+
+def test_a_folder_is_named_absolutely_so_that_a_process_elsewhere_finds_it(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkpoints.parent)
+    here = weights.resolve(SMALL, checkpoints.name)
+    assert here.label == str(checkpoints)
+    assert weights.resolve(SMALL, here.label) == here
+    assert weights.is_here(here)
+
+
+def test_a_tilde_is_the_home_folder(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(checkpoints.parent))
+    assert weights.resolve(SMALL, f"~/{checkpoints.name}").files[0] == checkpoints / NAMES[0]
+
+
+@pytest.mark.parametrize("lacking", [NAMES[:1], NAMES[1:], NAMES], ids=["backbone", "head", "both"])
+def test_a_folder_that_lacks_a_file_is_told_which_and_what_is_expected(
+    tmp_path: Path, lacking: tuple[str, ...]
+) -> None:
+    for name in set(NAMES) - set(lacking):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError) as caught:
+        weights.resolve(SMALL, str(tmp_path))
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path} lacks {' and '.join(lacking)}: ")
+    assert all(name in said for name in NAMES)
+
+
+def test_one_file_is_no_folder(checkpoints: Path) -> None:
+    with pytest.raises(InputError, match=rf"it is a file.*{re.escape(NAMES[0])} and {re.escape(NAMES[1])}"):
+        weights.resolve(SMALL, str(checkpoints / NAMES[0]))
+
+
+def test_a_misspelt_source_says_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'hubb': it does not exist.*hub, or random"):
+        weights.resolve(SMALL, "hubb")
+
+
+def test_an_unknown_model_is_refused() -> None:
+    with pytest.raises(InputError, match="did you mean dinov2_vits14_reg_lc"):
+        weights.resolve("dinov2_vits14_regs_lc", "random")
+
+
+# ---- telling weights apart ---------------------------------------------------------------------------
+
+
+def test_the_digest_is_that_of_the_content_wherever_it_lies(tmp_path: Path) -> None:
+    def digest_with(folder: str, content: bytes) -> str:
+        (tmp_path / folder).mkdir()
+        for name in NAMES:
+            (tmp_path / folder / name).write_bytes(content + name.encode())
+        return weights.digest(weights.resolve(SMALL, str(tmp_path / folder)), sha256_of)
+
+    one, same, other = digest_with("one", b"1"), digest_with("same", b"1"), digest_with("other", b"2")
+    assert one == same != other
+    assert re.fullmatch("[0-9a-f]{64}", one)
+
+
+def test_swapped_contents_have_another_digest() -> None:
+    files = weights.Weights(SMALL, "folder", (Path("a"), Path("b")))
+    assert weights.digest(files, {Path("a"): "1", Path("b"): "2"}.__getitem__) != weights.digest(
+        files, {Path("a"): "2", Path("b"): "1"}.__getitem__
+    )
+
+
+def test_random_weights_are_told_by_their_rule_and_read_no_file() -> None:
+    def never(file: Path) -> str:
+        raise AssertionError(f"{file} was read")
+
+    assert weights.digest(weights.resolve(SMALL, "random"), never) == "random-1"
+
+
+def test_naming_weights_needs_no_torch() -> None:
+    code = (
+        "import sys; from vitquant import weights; weights.is_here(weights.resolve('dinov2_vitb14_lc', 'hub'));"
+        "print([m for m in ('torch', 'timm', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# ---- downloading -------------------------------------------------------------------------------------
+
+
+def test_a_download_ends_in_torch_hubs_cache_and_loads(cache: Path, mirror: Mirror, checkpoints: Path) -> None:
+    hub = weights.resolve(SMALL, "hub")
+    assert not weights.is_here(hub)
+    shown: list[tuple[int, int]] = []
+    weights.fetch(hub, lambda done, total: shown.append((done, total)))
+
+    assert mirror.asked == [f"/dinov2/dinov2_vits14/{name}" for name in NAMES]
+    assert left_in(cache) == sorted(NAMES)
+    assert weights.is_here(hub)
+    assert weights.digest(hub, sha256_of) == weights.digest(weights.resolve(SMALL, str(checkpoints)), sha256_of)
+    assert shown == sorted(shown)
+    assert shown[-1] == (SPEC.download_bytes, SPEC.download_bytes)
+
+    inputs = torch.zeros(1, 3, 28, 28)
+    expected = models.load(weights.resolve(SMALL, "random"))(inputs)
+    assert torch.equal(models.load(hub)(inputs), expected)
+
+
+def test_only_what_the_cache_lacks_is_downloaded(cache: Path, mirror: Mirror, checkpoints: Path) -> None:
+    cache.mkdir(parents=True)
+    (cache / NAMES[0]).write_bytes(b"the notebook's own download")
+    weights.fetch(weights.resolve(SMALL, "hub"))
+    assert mirror.asked == [f"/dinov2/dinov2_vits14/{NAMES[1]}"]
+    weights.fetch(weights.resolve(SMALL, "hub"))
+    assert len(mirror.asked) == 1
+    assert (cache / NAMES[0]).read_bytes() == b"the notebook's own download"
+
+
+def test_a_folder_and_random_weights_are_never_downloaded(mirror: Mirror, checkpoints: Path) -> None:
+    weights.fetch(weights.resolve(SMALL, "random"))
+    weights.fetch(weights.resolve(SMALL, str(checkpoints)))
+    assert mirror.asked == []
+
+
+def cut_short(request: BaseHTTPRequestHandler) -> None:
+    send(request, b"PK\x03\x04" + bytes(1000), announced=90_000_000)
+
+
+def cut_in_its_last_bytes(request: BaseHTTPRequestHandler) -> None:
+    # All the numbers are there; what is missing is the end of the zip archive.
+    body = b"PK\x03\x04" + bytes(4 * SPEC.backbone_parameters)
+    send(request, body, announced=len(body) + 1000)
+
+
+def web_page(request: BaseHTTPRequestHandler) -> None:
+    send(request, b"<!DOCTYPE html><title>Please log in</title>")
+
+
+def not_found(request: BaseHTTPRequestHandler) -> None:
+    request.send_error(404)
+
+
+def hung_up(request: BaseHTTPRequestHandler) -> None:
+    request.close_connection = True
+
+
+def no_http(request: BaseHTTPRequestHandler) -> None:
+    request.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+
+def stalled(request: BaseHTTPRequestHandler) -> None:
+    send(request, b"PK", announced=90_000_000)
+    time.sleep(1.5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (not_found, "404"),
+        (cut_short, "1,004 bytes that came are not the whole checkpoint"),
+        (cut_in_its_last_bytes, "not the whole checkpoint"),
+        (web_page, "not the whole checkpoint"),
+        (hung_up, "Remote end closed connection"),
+        (no_http, "SSH-2.0"),
+        (stalled, "timed out"),
+    ],
+)
+def test_a_failed_download_leaves_nothing_and_says_what_to_do(
+    cache: Path,
+    mirror: Mirror,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Callable[[BaseHTTPRequestHandler], None],
+    reason: str,
+) -> None:
+    mirror.answer = answer
+    monkeypatch.setattr(weights, "STALLED_AFTER_S", 0.5)
+    with pytest.raises(InputError) as caught:
+        weights.fetch(weights.resolve(SMALL, "hub"))
+    said = str(caught.value)
+    assert said.startswith(f"{SPEC.backbone_url} could not be downloaded: ")
+    assert reason in said
+    assert "VITQUANT_HUB_URL" in said and "--weights FOLDER" in said and "--weights random" in said
+    assert left_in(cache) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"), [("http://127.0.0.1:9", "Connection refused"), ("no-url", "unknown url type")]
+)
+def test_no_mirror_there_is_a_sentence(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, url: str, reason: str
+) -> None:
+    monkeypatch.setenv("VITQUANT_HUB_URL", url)
+    with pytest.raises(InputError, match=reason) as caught:
+        weights.fetch(weights.resolve(SMALL, "hub"))
+    assert url in str(caught.value)
+    assert left_in(cache) == []
+
+
+def test_a_cache_that_cannot_be_written_to_is_a_sentence(cache: Path, mirror: Mirror) -> None:
+    cache.parent.parent.mkdir()
+    cache.parent.write_bytes(b"a file where the folder should be")
+    with pytest.raises(InputError, match=r"could not be downloaded: .*(Not a directory|File exists)"):
+        weights.fetch(weights.resolve(SMALL, "hub"))
+    assert mirror.asked == []
