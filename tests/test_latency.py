@@ -162,6 +162,13 @@ def test_short_calls_are_timed_in_blocks(calls: list[str], monkeypatch: pytest.M
     assert sum(timing.times_s) < 0.02  # of a call, not of a block: the blocks took 0.02 s a round
 
 
+def test_longer_calls_are_timed_one_by_one(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "TURN_SECONDS", 0.05)
+    models = {"fp32": Recorder("fp32", calls, seconds=0.003)}
+    [timing] = latency.measure(models, [Shape(1, 14)], 1, seconds_per_shape=0)
+    assert len(timing.times_s) > len(calls) / 2  # the others warmed up
+
+
 def test_threads_as_asked_and_restored(recorders: dict[str, Recorder]) -> None:
     torch.set_num_threads(1)
     list(latency.measure(recorders, [Shape(1, 14)], 2, seconds_per_shape=0))
