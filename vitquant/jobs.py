@@ -173,11 +173,11 @@ def _carry_out(db: sqlite3.Connection, run: Run, on_progress: Progress | None) -
     except VitquantError as error:
         runs.finish(db, run.id, "failed", str(error))
         raise
-    except MemoryError:
-        message = "Memory ran out. What it had measured is kept; free some memory, or take a smaller model."
-        runs.finish(db, run.id, "failed", message)
-        raise VitquantError(message) from None
     except Exception as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):  # torch's is a RuntimeError
+            message = "Memory ran out; what was measured is kept. Take a smaller model or smaller batches."
+            runs.finish(db, run.id, "failed", message)
+            raise VitquantError(message) from None
         runs.finish(db, run.id, "failed", f"Unexpected: {type(error).__name__}: {error}")
         raise
     runs.finish(db, run.id, "done", result=rows)
