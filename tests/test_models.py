@@ -189,3 +189,42 @@ def test_no_code_in_a_checkpoint_is_run(folder: Path, legacy: bool) -> None:
     assert not trace.exists()
     torch.load(file, weights_only=False) if not legacy else pickle.loads(file.read_bytes())
     assert trace.exists(), "the file would have run code, had it been trusted"
+
+
+def parameters_bytes(model: torch.nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.skipif(torch.backends.quantized.engine == "none", reason="this torch has no quantized engine")
+def test_parameters_and_file_are_as_large_as_the_notebooks(tmp_path: Path) -> None:
+    model = random("dinov2_vitb14_reg_lc")
+    assert parameters_bytes(model) == 361_698_208
+    torch.save(model.state_dict(), tmp_path / "state.pth")
+    mebibytes = (tmp_path / "state.pth").stat().st_size / 2**20
+    assert mebibytes == pytest.approx(345.026460647583, rel=1e-3)
+
+    quantized = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+    assert parameters_bytes(quantized) == 6_263_808
+    assert not [name for name, module in quantized.named_modules() if type(module) is torch.nn.Linear]
+    with torch.inference_mode():
+        logits = quantized(torch.zeros(1, 3, 70, 70))
+    assert logits.shape == (1, 1000) and bool(logits.isfinite().all())
+    assert parameters_bytes(model) == 361_698_208, "quantizing must leave the float32 model as it was"
+
+
+@pytest.mark.parametrize("name", [SMALL, "dinov2_vits14_lc"])
+def test_a_pictures_logits_do_not_depend_on_the_pictures_beside_it(name: str) -> None:
+    inputs = torch.randn(3, 3, 42, 28, generator=torch.Generator().manual_seed(0))
+    model = random(name)
+    with torch.inference_mode():
+        together, alone = model(inputs), torch.cat([model(picture[None]) for picture in inputs])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
+
+
+def test_a_loaded_model_is_ready_to_predict() -> None:
+    model = random(SMALL)
+    assert not any(module.training for module in model.modules())
+    assert {(p.dtype, p.device.type, p.requires_grad) for p in model.parameters()} == {
+        (torch.float32, "cpu", False)
+    }
