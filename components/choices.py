@@ -1,0 +1,210 @@
+"""Model, weights, dataset and image size: chosen once, in the sidebar, for all pages.
+
+Only what can work is offered: what has stored results, or whose weights are here (random ones always are).
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import streamlit as st
+
+from components import address, server
+from vitquant import accuracy, catalog, datasets, gallery, machine, weights
+from vitquant.errors import InputError
+from vitquant.gallery import AnswerSet, Conditions, Subject
+from vitquant.measurements import AccuracyRequest
+from vitquant.variants import RECIPES, why_unavailable
+
+WITHOUT_HUB_WEIGHTS = "dinov2_vits14_reg_lc"
+"""What is preselected where nothing is measured and no checkpoint is here: the quickest to try."""
+
+USUAL_SIZES = (70, 224, 518)
+LARGEST_SIZE = 1022
+FIRST_PICTURES = 300
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the visitor looks at, and what is stored of it."""
+
+    subject: Subject
+    pictures_here: bool  # whether the dataset has been prepared
+    dataset_id: int | None  # the pictures shown: those measured, else today's; None where there are none
+    today: Conditions  # what would be measured now
+    answers: AnswerSet | None  # what is stored; None where nothing is
+
+    @property
+    def stale(self) -> dict[str, tuple[str, ...]]:
+        """By variant, what has changed since it was measured; variants that are as today are left out."""
+        if self.answers is None:
+            return {}
+        found = {name: gallery.changes(s.identity, self.today) for name, s in self.answers.series.items()}
+        return {name: changes for name, changes in found.items() if changes}
+
+
+def choose(db: sqlite3.Connection) -> Choices:
+    """Draw the choices in the sidebar, and answer what they mean."""
+    measured = gallery.subjects(db)
+    with st.sidebar:
+        subject = _subject(measured)
+    pictures_here = datasets.is_here(subject.dataset)
+    dataset_id, digest = server.todays_pictures(db, subject.dataset) if pictures_here else (None, None)
+    today = gallery.conditions(db, subject, digest)
+    answers = _answer_set(gallery.answer_sets(db, subject))
+    if answers:
+        dataset_id = answers.dataset_id
+    return Choices(subject, pictures_here, dataset_id, today, answers)
+
+
+def with_todays_answers(db: sqlite3.Connection, chosen: Choices) -> Choices:
+    """The same choices with what is stored of them now, under today's conditions."""
+    for answers in gallery.answer_sets(db, chosen.subject):
+        fresh = replace(chosen, answers=answers, dataset_id=answers.dataset_id)
+        if accuracy.REFERENCE not in fresh.stale:
+            return fresh
+    return chosen
+
+
+def usable_variants() -> list[str]:
+    """The variants that this machine's engine can run."""
+    return [name for name in RECIPES if why_unavailable(name, machine.engine()) is None]
+
+
+def first_accuracy_request(subject: Subject) -> AccuracyRequest:
+    """The run that a page offers where nothing has been measured: small enough to wait for."""
+    return AccuracyRequest(
+        model=subject.model,
+        weights=subject.weights,
+        variants=tuple(usable_variants()),
+        dataset=subject.dataset,
+        limit=FIRST_PICTURES,
+        image_size=subject.image_size,
+    )
+
+
+def weights_title(source: str) -> str:
+    """Where the values come from, in a word or two; a folder by its name."""
+    return {"hub": "Torch Hub's", "random": "random (meaningless answers)"}.get(source, Path(source).name)
+
+
+def weights_phrase(source: str) -> str:
+    """The weights within a sentence."""
+    if source == "random":
+        return "random weights (meaningless answers)"
+    return f"{weights_title(source)} weights"
+
+
+def summary(subject: Subject) -> str:
+    """The choices in one line of Markdown, for pages whose sidebar may be folded away."""
+    return (
+        f"**{subject.model}** · {weights_phrase(subject.weights)} · {subject.dataset} · "
+        f"{subject.image_size} × {subject.image_size}"
+    )
+
+
+def _subject(measured: Sequence[Subject]) -> Subject:
+    st.caption("What to look at")
+    hub = {name for name in catalog.MODELS if _hub_is_here(name)}
+    latest = measured[0] if measured else None
+
+    models = _distinct([*(s.model for s in measured if s.model in catalog.MODELS), *catalog.MODELS])
+    if latest and latest.model in catalog.MODELS:
+        first = latest.model
+    elif hub:
+        first = catalog.DEFAULT_MODEL if catalog.DEFAULT_MODEL in hub else sorted(hub)[0]
+    else:
+        first = WITHOUT_HUB_WEIGHTS
+    model = address.value_of(address.MODEL, models, first, what="model")
+    st.selectbox(
+        "Model",
+        models,
+        help="A float32 vision transformer; its quantized versions are compared with it.",
+        **address.mirror(address.MODEL, model, forgetting=[address.WEIGHTS, address.MEASURED]),
+    )
+
+    of_model = [s for s in measured if s.model == model]
+    sources = _distinct([*(s.weights for s in of_model), *(["hub"] if model in hub else []), "random"])
+    source = address.value_of(address.WEIGHTS, sources, sources[0], what="weights for this model called")
+    st.selectbox(
+        "Weights",
+        sources,
+        format_func=weights_title,
+        help="Where the model's values come from. Random weights have the real size and speed, but their "
+        "answers mean nothing. Torch Hub's are offered once they are in its cache: a `benchmark` command "
+        "in the terminal downloads them.",
+        **address.mirror(address.WEIGHTS, source, forgetting=[address.MEASURED]),
+    )
+
+    names = list(catalog.DATASETS)
+    of_weights = [s for s in of_model if s.weights == source]
+    dataset = address.value_of(
+        address.DATASET, names, next((s.dataset for s in of_weights), names[0]), what="dataset"
+    )
+    st.selectbox(
+        "Pictures",
+        names,
+        format_func=lambda name: catalog.DATASETS[name].title,
+        **address.mirror(
+            address.DATASET,
+            dataset,
+            forgetting=[address.CLASS, address.PAGE, address.PICTURE, address.MEASURED],
+        ),
+    )
+
+    of_dataset = [s.image_size for s in of_weights if s.dataset == dataset]
+    sizes = sorted({*USUAL_SIZES, *of_dataset, *_asked_size()})
+    size = address.value_of(
+        address.SIZE, sizes, (of_dataset or [catalog.DEFAULT_IMAGE_SIZE])[0], what="image size"
+    )
+    st.selectbox(
+        "Image size",
+        sizes,
+        format_func=lambda edge: f"{edge} × {edge} pixels",
+        help="Every picture is resized to this before the model sees it.",
+        **address.mirror(address.SIZE, size, forgetting=[address.MEASURED]),
+    )
+    return Subject(model, source, dataset, size)
+
+
+def _answer_set(found: list[AnswerSet]) -> AnswerSet | None:
+    """The newest measurement, or the one that is chosen where there are several."""
+    if not found:
+        return None
+    by_time = {answers.measured_at: answers for answers in found}
+    times = list(by_time)
+    if len(times) == 1:
+        address.go(measured=None)
+        return found[0]
+    at = address.value_of(address.MEASURED, times, times[0], what="measurement of the time")
+    with st.sidebar:
+        st.selectbox(
+            "Measured",
+            times,
+            format_func=lambda time: f"{time[:16].replace('T', ' ')} · {by_time[time].answered:,} pictures",
+            help="The same choices, measured under different conditions (another torch, CPU, weights or "
+            "pictures): each is kept by itself.",
+            **address.mirror(address.MEASURED, at),
+        )
+    return by_time[at]
+
+
+def _asked_size() -> list[int]:
+    """The image size that the address asks for, where a model can take it."""
+    asked = st.query_params.get(address.SIZE, "")
+    if not (asked.isascii() and asked.isdigit() and len(asked) <= 4):
+        return []
+    try:
+        size = catalog.check_image_size(int(asked))
+    except InputError:
+        return []
+    return [size] if size <= LARGEST_SIZE else []
+
+
+def _hub_is_here(model: str) -> bool:
+    return weights.is_here(weights.resolve(model, "hub"))
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(names))

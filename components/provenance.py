@@ -1,0 +1,81 @@
+"""What a number was measured on, and whether it still holds: beneath every result."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from components import choices
+from components.choices import Choices
+from vitquant.runs import Run
+
+
+def of_answers(chosen: Choices) -> None:
+    """On what the stored answers rest, in one line with the rest a click away."""
+    answers = chosen.answers
+    assert answers is not None
+    series = list(answers.series.values())[-1]
+    details(
+        f"{choices.summary(chosen.subject)} · {answers.answered:,} pictures answered · "
+        f"{when(answers.measured_at)}",
+        series.environment,
+        {
+            "model": chosen.subject.model,
+            "weights": chosen.subject.weights,
+            "pictures": f"{chosen.subject.dataset}, {answers.answered:,} answered",
+            "image size": f"{chosen.subject.image_size} × {chosen.subject.image_size} pixels",
+            "measured": when(answers.measured_at),
+        },
+    )
+
+
+def of_run(run: Run) -> None:
+    """On what a stored latency, size or profile result rests."""
+    at = when(run.ended_at or run.created_at)
+    request = run.request
+    facts = {
+        "model": request["model"],
+        "weights": request["weights"],
+        "shapes": request.get("shape") or ", ".join(request.get("shapes", [])),
+        "threads": str(request.get("threads", "")),
+        "measured": f"{at}, run {run.id}",
+    }
+    line = f"**{request['model']}** · {choices.weights_phrase(request['weights'])} · {at}"
+    details(line, run.environment, facts)
+
+
+def stale(changes: Mapping[str, Sequence[str]]) -> None:
+    """A warning that names the variants measured under other conditions, and what has changed since."""
+    by_change: dict[tuple[str, ...], list[str]] = {}
+    for name, changed in changes.items():
+        by_change.setdefault(tuple(changed), []).append(name)
+    for changed, names in by_change.items():
+        st.warning(
+            f"**Stale: {', '.join(names)}.** Changed since this was measured: {'; '.join(changed)}. "
+            "Measure again on the Benchmark page to compare.",
+            icon=":material/history:",
+        )
+
+
+def details(line: str, environment: Mapping[str, Any], facts: Mapping[str, str]) -> None:
+    """One line, and an expander with everything that a result depends on."""
+    st.caption(line)
+    with st.expander("What this was measured on", icon=":material/info:"):
+        features = ", ".join(environment.get("cpu_features", [])) or "nothing special"
+        rows = {
+            **facts,
+            "machine": environment.get("machine", ""),
+            "the CPU offers": features,
+            "engine": environment.get("engine", ""),
+            "versions": ", ".join(
+                f"{name} {environment[name]}"
+                for name in ("torch", "torchvision", "timm", "python", "vitquant")
+                if environment.get(name)
+            ),
+        }
+        st.markdown("\n".join(f"- {name}: {value}" for name, value in rows.items() if value))
+
+
+def when(time: str) -> str:
+    """A stored time for people: day and minute, UTC."""
+    return f"{time[:16].replace('T', ' ')} UTC"

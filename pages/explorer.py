@@ -1,0 +1,328 @@
+"""Explorer: the pictures, what each variant makes of them, and one picture in detail."""
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from components import address, choices, frame, pictures, provenance, queue, server
+from components.choices import Choices
+from vitquant import catalog, datasets, gallery, labels, machine
+from vitquant.accuracy import REFERENCE
+from vitquant.errors import VitquantError
+from vitquant.gallery import ClassCount, Filter, Picture
+from vitquant.predictions import Prediction
+from vitquant.variants import RECIPES, why_unavailable
+
+ALL = "all"
+
+
+def show(db: sqlite3.Connection) -> None:
+    chosen = choices.choose(db)
+    if chosen.dataset_id is None:
+        address.show_misunderstood()
+        _no_pictures(chosen)
+        return
+    pictures.style_sheet()
+    wanted = _wanted(db, chosen, chosen.dataset_id)
+    picture = _asked_picture(db, chosen)
+    address.show_misunderstood()
+    st.markdown(choices.summary(chosen.subject))
+    if picture:
+        _detail(db, chosen, wanted, picture)
+    else:
+        _grid(db, chosen, wanted)
+
+
+def _no_pictures(chosen: Choices) -> None:
+    spec = catalog.dataset(chosen.subject.dataset)
+    st.subheader("No pictures yet", anchor=False)
+    st.markdown(
+        "Look at pictures, and see what each quantized version of a vision transformer still recognises. "
+        f"One line in the project's folder brings {spec.pictures:,} pictures of {spec.classes} kinds in, from "
+        "the archive `tiny-imagenet-200.zip` "
+        "([248 MB, from Stanford](http://cs231n.stanford.edu/tiny-imagenet-200.zip)):"
+    )
+    st.code(f".venv/bin/{spec.how_to_get}", language="bash")
+    st.button("Look again", icon=":material/refresh:")
+
+
+# What is wanted
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which pictures the address asks for, out of what there is to choose from."""
+
+    wnid: str  # or ALL
+    wrong: str  # the variant whose mistakes are wanted, or ALL
+    classes: dict[str, ClassCount]  # by wnid
+    counts: dict[str, tuple[int, int]]  # by variant: wrong ones and all
+
+    def filter(self, chosen: Choices) -> Filter:
+        ids = chosen.answers.series_ids if chosen.answers else {}
+        return Filter(
+            class_index=None if self.wnid == ALL else self.classes[self.wnid].class_index,
+            wrong_series=None if self.wrong == ALL else ids[self.wrong],
+        )
+
+
+def _wanted(db: sqlite3.Connection, chosen: Choices, dataset_id: int) -> Wanted:
+    classes = {labels.by_index(c.class_index).wnid: c for c in gallery.classes(db, dataset_id)}
+    counts = gallery.wrong_counts(db, chosen.answers) if chosen.answers else {}
+    return Wanted(
+        wnid=address.value_of(address.CLASS, [ALL, *classes], ALL, what="class", instead="all classes are"),
+        wrong=address.value_of(
+            address.WRONG, [ALL, *counts], ALL, what="measured variant", instead="all pictures are"
+        ),
+        classes=classes,
+        counts=counts,
+    )
+
+
+def _filter_fields(wanted: Wanted) -> None:
+    left, right = st.columns(2)
+    total = sum(c.pictures for c in wanted.classes.values())
+    titles = {
+        ALL: f"All {len(wanted.classes):,} classes ({total:,} pictures)",
+        **{name: f"{labels.by_wnid(name).words} ({c.pictures:,})" for name, c in wanted.classes.items()},
+    }
+    left.selectbox(
+        "Class",
+        sorted(titles, key=lambda name: (name != ALL, titles[name].lower())),
+        format_func=titles.__getitem__,
+        help="Type a word to search.",
+        **address.mirror(address.CLASS, wanted.wnid, forgetting=[address.PAGE]),
+    )
+    right.selectbox(
+        "Show",
+        [ALL, *wanted.counts],
+        format_func=lambda name: _wrong_title(name, wanted.counts),
+        help="A variant's mistakes: pictures whose most probable class is not the true one.",
+        disabled=not wanted.counts,
+        **address.mirror(address.WRONG, wanted.wrong, forgetting=[address.PAGE]),
+    )
+
+
+def _wrong_title(name: str, counts: dict[str, tuple[int, int]]) -> str:
+    if name == ALL:
+        return "All pictures"
+    wrong, of = counts[name]
+    return f"Only pictures that {name} gets wrong ({wrong:,} of {of:,})"
+
+
+def _asked_picture(db: sqlite3.Connection, chosen: Choices) -> Picture | None:
+    """The picture that the address asks for, to be shown in detail."""
+    assert chosen.dataset_id is not None
+    asked = st.query_params.get(address.PICTURE)
+    if asked is None:
+        return None
+    series_ids = chosen.answers.series_ids if chosen.answers else {}
+    picture = None
+    if asked.isascii() and asked.isdigit() and len(asked) < 10:
+        picture = gallery.picture(db, chosen.dataset_id, series_ids, int(asked))
+    if picture is None:
+        address.misunderstood(f"There is no picture {address.quoted(asked)}; the grid is shown instead.")
+        address.go(picture=None)
+    return picture
+
+
+# The grid
+
+
+def _grid(db: sqlite3.Connection, chosen: Choices, wanted: Wanted) -> None:
+    assert chosen.dataset_id is not None
+    if wanted.counts:
+        pictures.scores(wanted.counts)
+    provenance.stale(chosen.stale)
+    n_all = gallery.count(db, chosen.dataset_id, Filter())
+    if chosen.pictures_here and (chosen.answers is None or chosen.answers.answered < min(gallery.PAGE, n_all)):
+        _little_measured(chosen)
+    _filter_fields(wanted)
+    lets_through = wanted.filter(chosen)
+    n = gallery.count(db, chosen.dataset_id, lets_through)
+    if n == 0:
+        st.info(
+            "No picture is left: the class or the mistakes asked for are too narrow.",
+            icon=":material/filter_alt:",
+        )
+        st.button("Show all pictures", on_click=address.go, kwargs={address.CLASS: None, address.WRONG: None})
+        return
+    pages = -(-n // gallery.PAGE)
+    number = _page_number(pages)
+    offset = (number - 1) * gallery.PAGE
+    series_ids = chosen.answers.series_ids if chosen.answers else {}
+    shown = gallery.page(db, chosen.dataset_id, series_ids, lets_through, offset=offset)
+    st.caption(f"Pictures {offset + 1:,} to {offset + len(shown):,} of {n:,}, what has been measured first")
+    root = _root(chosen)
+    variants = {name: name in chosen.stale for name in series_ids}
+    with st.grid("auto", min_column_width=124, gap="small", key="pictures"):
+        for picture in shown:
+            with st.container(key=f"tile-{picture.picture}"):
+                pictures.thumbnail(root / picture.path, picture)
+                st.button(
+                    pictures.class_title(picture.class_index),
+                    key=f"open-{picture.picture}",
+                    type="tertiary",
+                    on_click=address.go,
+                    kwargs={address.PICTURE: picture.picture},
+                )
+                if variants:
+                    pictures.verdicts(picture, variants, random=chosen.subject.is_random)
+    if pages > 1:
+        with st.container(horizontal_alignment="center"):
+            st.pagination(pages, **address.mirror(address.PAGE, number))
+    if chosen.answers:
+        provenance.of_answers(chosen)
+
+
+def _page_number(pages: int) -> int:
+    asked = st.query_params.get(address.PAGE)
+    if asked is None:
+        return 1
+    number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 0
+    if 1 <= number <= pages:
+        return number
+    nearest = pages if number > pages else 1
+    st.warning(f"There is no page {address.quoted(asked)}; page {nearest} of {pages} is shown instead.")
+    return nearest
+
+
+def _little_measured(chosen: Choices) -> None:
+    queue.show()
+    with st.container(border=True):
+        words, button = st.columns([3, 2], vertical_alignment="center")
+        little = f"Only {chosen.answers.answered} measured" if chosen.answers else "Nothing is measured"
+        words.markdown(
+            f"**{little} yet for** {choices.summary(chosen.subject)}. "
+            "Open a picture to see what each variant answers, or measure some now, in the background."
+        )
+        button.button(
+            f"Measure the first {choices.FIRST_PICTURES} pictures",
+            type="primary",
+            icon=":material/play_arrow:",
+            width="stretch",
+            on_click=queue.start,
+            args=(choices.first_accuracy_request(chosen.subject),),
+        )
+
+
+# One picture
+
+
+def _detail(db: sqlite3.Connection, chosen: Choices, wanted: Wanted, picture: Picture) -> None:
+    _steps(db, chosen, wanted, picture)
+    label = labels.by_index(picture.class_index)
+    left, right = st.columns([1, 3], gap="medium")
+    with left:
+        pictures.large(_root(chosen) / picture.path, picture.class_index)
+        st.markdown(f"**True class: {label.words}**")
+        st.caption(f"{label.wnid} · picture {picture.picture:,} · {picture.path}")
+        if chosen.subject.is_random:
+            st.warning(f"{pictures.RANDOM.capitalize()}.", icon=":material/casino:")
+    with right:
+        chosen, problem = _with_answers(db, chosen, picture)
+        answers = _stored(db, chosen, picture)
+        if problem:
+            st.error(problem, icon=":material/error:")
+        provenance.stale({name: why for name, why in chosen.stale.items() if name in answers})
+        with st.grid("auto", min_column_width=176, gap="small"):
+            for name in gallery.in_order({*answers, *RECIPES}):
+                with st.container(border=True, height="stretch", key=f"answer-{name}"):
+                    _answer(name, answers.get(name), picture)
+    if chosen.answers:
+        provenance.of_answers(chosen)
+
+
+def _steps(db: sqlite3.Connection, chosen: Choices, wanted: Wanted, picture: Picture) -> None:
+    """The way back to the grid and to the neighbours within the filter."""
+    assert chosen.dataset_id is not None
+    place = gallery.place(db, chosen.dataset_id, wanted.filter(chosen), picture.position)
+    with st.container(horizontal=True, vertical_alignment="center", key="steps"):
+        st.button("All pictures", icon=":material/grid_view:", on_click=address.go, kwargs={"picture": None})
+        for title, icon, neighbour, shortcut in (
+            ("Previous", ":material/chevron_left:", place.previous, "Left"),
+            ("Next", ":material/chevron_right:", place.next, "Right"),
+        ):
+            st.button(
+                title,
+                icon=icon,
+                icon_position="left" if shortcut == "Left" else "right",
+                on_click=address.go,
+                kwargs={"picture": neighbour},
+                disabled=neighbour is None,
+                shortcut=shortcut,
+            )
+        if place.number:
+            st.caption(f"{place.number:,} of {place.count:,}", width="content")
+
+
+def _with_answers(db: sqlite3.Connection, chosen: Choices, picture: Picture) -> tuple[Choices, str | None]:
+    """The choices with this picture answered by every variant that can, and what went wrong if it did.
+
+    Answers are computed only beside ones of today's conditions: beside stale ones they would compare what
+    is not comparable.
+    """
+    is_todays = chosen.answers is None or REFERENCE not in chosen.stale
+    lacking = [name for name in choices.usable_variants() if name not in _stored(db, chosen, picture)]
+    if not (lacking and is_todays and chosen.pictures_here and chosen.today.weights_digest):
+        return chosen, None
+    if not (_root(chosen) / picture.path).is_file():
+        return chosen, None
+    worker = server.prediction_worker()
+    asked = f"Asking {', '.join(lacking)}"
+    wait = asked if worker.is_awake else "Waking the model: about 10 seconds the first time"
+    try:
+        with st.spinner(wait, show_time=True):
+            worker.predict_picture(
+                model=chosen.subject.model,
+                weights=chosen.subject.weights,
+                variants=lacking,
+                dataset=chosen.subject.dataset,
+                picture=picture.picture,
+                image_size=chosen.subject.image_size,
+            )
+    except VitquantError as error:
+        return chosen, str(error)
+    return choices.with_todays_answers(db, chosen), None
+
+
+def _stored(db: sqlite3.Connection, chosen: Choices, picture: Picture) -> dict[str, Prediction]:
+    return gallery.answers_to(db, chosen.answers.series_ids, picture.picture) if chosen.answers else {}
+
+
+def _answer(name: str, prediction: Prediction | None, picture: Picture) -> None:
+    """One variant's card: right or wrong, its top-5, how far it is from fp32."""
+    pictures.heading(name, _summary(name))
+    if prediction is None:
+        reason = why_unavailable(name, machine.engine()) if name in RECIPES else None
+        st.caption(reason or "Not measured for this picture under these conditions.")
+        return
+    st.markdown("✓ right" if prediction.true_rank == 1 else f"✗ wrong: {_instead(prediction)}")
+    pictures.top5(name, prediction, picture.class_index)
+    if name != REFERENCE and prediction.kl_nats is not None:
+        st.caption(
+            f"KL divergence from fp32: {prediction.kl_nats:.3g} nats",
+            help="How far this variant's probabilities, over all 1000 classes, are from fp32's: 0 where "
+            "they are the same.",
+        )
+    if prediction.true_rank > len(prediction.indices):
+        st.caption(
+            f"The true class comes at place {prediction.true_rank}, with {prediction.true_probability:.2g}."
+        )
+
+
+def _instead(prediction: Prediction) -> str:
+    return f"says {pictures.class_title(prediction.indices[0])}"
+
+
+def _summary(name: str) -> str | None:
+    return RECIPES[name].summary if name in RECIPES else None
+
+
+def _root(chosen: Choices) -> Path:
+    return datasets.folder(chosen.subject.dataset) / "val"
+
+
+frame.page("Explorer", show)

@@ -1,0 +1,197 @@
+"""The dashboard in a real Chromium: every page, a picture opened, runs started and watched."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests import drawn
+from tests.browser.conftest import PATIENCE_MS, Server, settled, visit
+from tests.test_pages import LATENCY, LATENCY_ROWS, PROFILE, PROFILE_ROWS, SIZE, SIZE_ROWS, store_run
+
+pytestmark = pytest.mark.browser
+slow = pytest.mark.slow
+
+Serve = Callable[[], Server]
+PATHS = ("", "benchmark", "size")
+WRONG = {"fp32": {0, 1}, "qint8": set(range(2, 30)), "float16": {0, 1}}
+
+
+@pytest.fixture
+def pictures(data_dir: Path) -> None:
+    drawn.draw_split(data_dir / drawn.DATASET / "val", 8, classes=5)
+
+
+@pytest.fixture
+def filled(pictures: None, serve: Serve) -> Server:
+    """Stored results of every kind."""
+    drawn.store_answers(WRONG, limit=30)
+    store_run(SIZE, SIZE_ROWS)
+    store_run(LATENCY, LATENCY_ROWS)
+    store_run(PROFILE, PROFILE_ROWS)
+    return serve()
+
+
+def expect_no_error(page: Page) -> None:
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    expect(page.get_by_test_id("stAlertContentError")).to_have_count(0)
+    assert "Traceback" not in page.inner_text("body")
+
+
+def expect_no_torch(server: Server) -> None:
+    """torch cannot be in a process without its libraries being mapped into it."""
+    maps = server.mapped_files()
+    assert "libpython" in maps or "python" in maps
+    for library in ("libtorch", "torchvision", "/torch/_C", "timm/"):
+        assert library not in maps
+
+
+def test_the_server_never_imports_torch_whatever_page_is_visited(page: Page, filled: Server) -> None:
+    for path in PATHS:
+        visit(page, filled, path)
+        expect_no_error(page)
+    for tab in ("Latency", "Profile", "All runs"):
+        visit(page, filled, "benchmark")
+        page.get_by_role("tab", name=tab, exact=True).click()
+        settled(page)
+        expect_no_error(page)
+    visit(page, filled)
+    page.locator("[class*=st-key-tile-] button").first.click()
+    expect(page.locator(".vq-row")).to_have_count(15)
+    expect_no_error(page)
+    expect_no_torch(filled)
+
+
+def test_a_picture_is_opened_by_clicking_it(page: Page, filled: Server) -> None:
+    visit(page, filled)
+    page.locator("[class*=st-key-tile-]").nth(2).locator("img").click(force=True)
+    expect(page.get_by_text("64 × 64, enlarged")).to_be_visible()
+    expect(page).to_have_url(re.compile("picture="))
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_text("4 of 40")).to_be_visible()
+    page.get_by_role("button", name="All pictures").click()
+    expect(page.locator("[class*=st-key-tile-] img")).to_have_count(24)
+
+
+def test_a_picture_is_opened_from_the_keyboard(page: Page, filled: Server) -> None:
+    visit(page, filled)
+    first = page.locator("[class*=st-key-tile-] button").first
+    page.get_by_role("combobox", name="Show").focus()
+    for _ in range(5):
+        page.keyboard.press("Tab")
+        if first.evaluate("button => button === document.activeElement"):
+            break
+    expect(first).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator(".vq-row")).to_have_count(15)
+
+
+def test_only_the_pictures_that_a_variant_gets_wrong(page: Page, filled: Server) -> None:
+    visit(page, filled)
+    page.get_by_role("combobox", name="Show").click()
+    page.get_by_role("option", name="Only pictures that fp32 gets wrong (2 of 30)").click()
+    expect(page.locator("[class*=st-key-tile-] img")).to_have_count(2)
+    expect(page).to_have_url(re.compile("wrong=fp32"))
+
+
+def test_a_link_shows_the_same_in_another_window(page: Page, browser: Browser, filled: Server) -> None:
+    visit(page, filled, "?wrong=qint8&class=n07747607")
+    shown = page.locator("[class*=st-key-tile-] img").count()
+    with browser.new_context() as context:
+        other = context.new_page()
+        other.goto(page.url)
+        settled(other)
+        expect(other.locator("[class*=st-key-tile-] img")).to_have_count(shown)
+
+
+@pytest.mark.parametrize("path", [*PATHS, "?picture=3"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_scrolls_in_one_direction_only(
+    browser: Browser, filled: Server, path: str, scheme: str
+) -> None:
+    with browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme) as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        visit(page, filled, path)
+        expect_no_error(page)
+        main = page.get_by_test_id("stMain")
+        assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+        assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
+
+
+def test_nothing_is_asked_of_the_network(page: Page, filled: Server) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for path in PATHS:
+        visit(page, filled, path)
+    own = (filled.url, filled.url.replace("http", "ws"), "data:", "blob:")
+    strangers = [url for url in asked if not url.startswith(own)]
+    assert not strangers
+
+
+def test_a_start_without_pictures_says_how_to_bring_them_in(page: Page, serve: Serve) -> None:
+    server = serve()
+    visit(page, server)
+    expect(page.get_by_test_id("stCode")).to_contain_text("python -m vitquant prepare tiny-imagenet")
+    for path in PATHS:
+        visit(page, server, path)
+        expect_no_error(page)
+    expect_no_torch(server)
+
+
+@slow
+def test_a_run_survives_the_page_that_started_it(
+    page: Page, browser: Browser, pictures: None, serve: Serve
+) -> None:
+    server = serve()
+    visit(page, server, "benchmark")
+    page.get_by_role("button", name="Start", exact=True).first.click()
+    progress = page.get_by_test_id("stProgress")
+    expect(progress).to_be_visible()
+    page.close()
+
+    with browser.new_context() as context:
+        other = context.new_page()
+        other.set_default_timeout(3 * PATIENCE_MS)
+        visit(other, server, "benchmark")
+        # The page is not loaded again: the result appears by itself once the run has ended.
+        expect(other.get_by_text("of 40 pictures right at once").first).to_be_visible(timeout=3 * PATIENCE_MS)
+        expect(other.get_by_text("Random weights").first).to_be_visible()
+        expect_no_error(other)
+        visit(other, server)
+        expect(other.locator("[class*=st-key-tile-] .vq-sign")).to_have_count(24 * 3)
+    expect_no_torch(server)
+
+
+@slow
+def test_a_run_is_cancelled_and_continued(page: Page, data_dir: Path, serve: Serve) -> None:
+    drawn.draw_split(data_dir / drawn.DATASET / "val", 60)
+    server = serve()
+    visit(page, server, "benchmark")
+    page.get_by_role("checkbox", name="All pictures").check(force=True)
+    page.get_by_role("button", name="Start", exact=True).first.click()
+    expect(page.get_by_text(re.compile(r"of 720 pictures"))).to_be_visible(timeout=2 * PATIENCE_MS)
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    resume = page.get_by_role("button", name="Continue", exact=True)
+    page.get_by_text("Stopped half-way").click()
+    expect(resume).to_be_visible()
+    resume.click()
+    expect(page.get_by_role("button", name="Cancel", exact=True)).to_be_visible()
+    expect(page.get_by_text("of 720 pictures right at once").first).to_be_visible(timeout=4 * PATIENCE_MS)
+
+
+@slow
+def test_a_picture_is_answered_on_demand(page: Page, pictures: None, serve: Serve) -> None:
+    server = serve()
+    visit(page, server)
+    page.locator("[class*=st-key-tile-] button").first.click()
+    expect(page.get_by_text("Waking the model")).to_be_visible()
+    expect(page.locator(".vq-row")).to_have_count(15, timeout=2 * PATIENCE_MS)
+    expect(page.get_by_text("predictions are meaningless").first).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_text("2 of 40")).to_be_visible()
+    expect(page.locator(".vq-row")).to_have_count(15)
+    expect_no_error(page)
+    expect_no_torch(server)

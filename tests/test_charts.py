@@ -1,0 +1,95 @@
+"""The charts: that they show the figures they are given, and tell variants apart without colour."""
+
+import pandas as pd
+import pytest
+
+from vitquant import charts, wording
+from vitquant.variants import RECIPES
+
+ACCURACY = [
+    {"variant": "fp32", "n": 300, "top1": 0.8, "top1_low": 0.75, "top1_high": 0.84, "top5": 0.9,
+     "top5_low": 0.86, "top5_high": 0.93, "broken": None, "fixed": None, "mcnemar_p": None},
+    {"variant": "qint8", "n": 300, "top1": 0.1, "top1_low": 0.07, "top1_high": 0.14, "top5": 0.2,
+     "top5_low": 0.16, "top5_high": 0.25, "broken": 211, "fixed": 1, "mcnemar_p": 1e-60},
+]  # fmt: skip
+LATENCY = [
+    {"shape": shape, "variant": variant, "median_s": s, "q1_s": s * 0.9, "q3_s": s * 1.2,
+     "ratio_to_fp32": ratio}
+    for shape in ("1x70", "8x70")
+    for variant, s, ratio in (("fp32", 0.1, 1.0), ("qint8", 0.05, 2.0))
+]  # fmt: skip
+SIZE = [
+    {"variant": "qint8", "disk_bytes": 26_554_327, "parameters_bytes": 3_131_904,
+     "packed_bytes": 23_323_944, "buffers_bytes": 0, "total_bytes": 26_455_848},
+]  # fmt: skip
+
+
+def test_variants_are_told_apart_without_colour() -> None:
+    looks = [charts.style(name) for name in RECIPES]
+    assert len({look.symbol for look in looks}) == len({look.pattern for look in looks}) == len(RECIPES)
+
+
+def test_a_variant_without_a_style_of_its_own_always_gets_the_same() -> None:
+    assert charts.style("qint4") == charts.style("qint4")
+    assert charts.style("qint4") not in charts.STYLES.values()
+
+
+def test_accuracy_shows_the_share_with_its_interval() -> None:
+    figure = charts.accuracy(pd.DataFrame(ACCURACY))
+    top1 = figure.data[2]
+    assert (top1.x, top1.y) == ((0.1,), ("qint8",))
+    assert top1.x[0] + top1.error_x.array[0] == pytest.approx(0.14)
+    assert top1.x[0] - top1.error_x.arrayminus[0] == pytest.approx(0.07)
+    assert figure.layout.xaxis.range[0] <= 0 < 1 <= figure.layout.xaxis.range[1]
+
+
+def test_latency_shows_milliseconds_and_keeps_equal_times_apart() -> None:
+    figure = charts.latency(pd.DataFrame(LATENCY))
+    fp32, qint8 = figure.data
+    assert list(qint8.x) == pytest.approx([50, 50])
+    assert set(fp32.y).isdisjoint(qint8.y)
+    assert figure.layout.xaxis.type == "log"
+
+
+@pytest.mark.parametrize(("unit", "shown"), [(charts.MB, "26.6 MB"), (charts.MIB, "25.3 MiB")])
+def test_size_keeps_to_the_unit(unit: int, shown: str) -> None:
+    rows = pd.DataFrame(SIZE)
+    disk = charts.disk(rows, unit)
+    assert disk.layout.annotations[0].text == shown
+    assert disk.layout.xaxis.title.text == charts.unit_name(unit) == shown.split()[1]
+    memory = charts.memory(rows, unit)
+    assert sum(bar.x[0] for bar in memory.data) == pytest.approx(26_455_848 / unit)
+    assert len({bar.marker.pattern.shape for bar in memory.data}) == 2
+
+
+def test_backgrounds_are_transparent_for_both_themes() -> None:
+    for figure in (
+        charts.accuracy(pd.DataFrame(ACCURACY)),
+        charts.latency(pd.DataFrame(LATENCY)),
+        charts.disk(pd.DataFrame(SIZE), charts.MB),
+    ):
+        assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
+
+
+def test_every_chart_can_be_read_aloud() -> None:
+    assert "qint8: 10.0% first answers right (95% interval 7.0% to 14.0%)" in charts.accuracy_alt(
+        pd.DataFrame(ACCURACY)
+    )
+    assert "qint8 at 8x70: 50 ms, 2.00 times as fast as fp32" in charts.latency_alt(pd.DataFrame(LATENCY))
+    assert "qint8: 26.6 on disk, 26.5 in memory" in charts.size_alt(pd.DataFrame(SIZE), charts.MB)
+
+
+def test_sentences_claim_no_more_than_the_test_carries() -> None:
+    assert "breaks 211 and fixes 1, worse than chance explains" in wording.accuracy_sentence(ACCURACY[1])
+    doubtful = ACCURACY[1] | {"broken": 3, "fixed": 1, "mcnemar_p": 0.6}
+    assert "no more uneven than chance" in wording.accuracy_sentence(doubtful)
+    assert "against" not in wording.accuracy_sentence(ACCURACY[0])
+    same = ACCURACY[1] | {"broken": 0, "fixed": 0, "mcnemar_p": 1.0}
+    assert "exactly where fp32 is" in wording.accuracy_sentence(same)
+
+
+def test_speed_in_words() -> None:
+    assert wording.speed_sentence(LATENCY[1]) == "**qint8** is 2.00 times as fast as fp32 at 1x70."
+    assert "about as long" in str(wording.speed_sentence(LATENCY[1] | {"ratio_to_fp32": 1.02}))
+    assert "2.00 times as slow" in str(wording.speed_sentence(LATENCY[1] | {"ratio_to_fp32": 0.5}))
+    assert wording.speed_sentence(LATENCY[0]) is None

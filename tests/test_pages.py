@@ -1,0 +1,437 @@
+"""The pages, run by Streamlit's AppTest on stores that the tests fill: no browser, no torch."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from components.queue import Pace, duration
+from tests import drawn
+from tests.conftest import ROOT
+from vitquant import accuracy, database, gallery, jobs, labels, measurements, runs
+from vitquant.worker import PredictionWorker
+
+PAGES = ("explorer", "benchmark", "size")
+MEASURED = 30
+WRONG = {"fp32": {0, 1}, "qint8": set(range(2, 30)), "float16": {0, 1}}
+
+
+@pytest.fixture(autouse=True)
+def fresh_server() -> Iterator[None]:
+    """Nothing of another test's server is remembered."""
+    st.cache_resource.clear()
+    yield
+    st.cache_resource.clear()
+
+
+@pytest.fixture(autouse=True)
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither runs nor the worker start: these tests look at the pages."""
+    monkeypatch.setattr(jobs, "ensure_dispatcher", lambda: None)
+
+    def predict_picture(self: PredictionWorker, **question: object) -> None:
+        raise AssertionError(f"the worker was asked {question}")
+
+    monkeypatch.setattr(PredictionWorker, "predict_picture", predict_picture)
+
+
+@pytest.fixture
+def pictures(data_dir: Path) -> Path:
+    """40 drawn pictures of 5 classes, prepared; nothing measured."""
+    root = data_dir / drawn.DATASET / "val"
+    drawn.draw_split(root, 8, classes=5)
+    return root
+
+
+@pytest.fixture
+def plan(pictures: Path) -> accuracy.Plan:
+    """The same, with 30 pictures answered by three variants."""
+    return drawn.store_answers(WRONG, limit=MEASURED)
+
+
+def visit(page: str = "explorer", **query: object) -> AppTest:
+    at = AppTest.from_file(str(ROOT / "dashboard.py"), default_timeout=30)
+    for name, value in query.items():
+        at.query_params[name] = str(value)
+    if page != "explorer":
+        at.switch_page(f"pages/{page}.py")
+    at.run()
+    assert not at.exception
+    return at
+
+
+def html_of(at: AppTest) -> str:
+    return "\n".join(element.proto.body for element in at.get("html"))
+
+
+def text_of(at: AppTest) -> str:
+    kinds = ("markdown", "caption", "info", "warning", "error", "subheader", "title")
+    return "\n".join(str(element.value) for kind in kinds for element in at.get(kind)) + html_of(at)
+
+
+def opened(at: AppTest) -> list[str]:
+    """The pictures on the page, as the buttons that open them name them."""
+    return [button.key for button in at.button if str(button.key).startswith("open-")]
+
+
+# Empty states
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_new_data_folder_shows_no_error(data_dir: Path, page: str) -> None:
+    at = visit(page)
+    assert not at.error
+
+
+def test_without_pictures_one_line_says_how_to_bring_them_in_and_that_line_works(
+    data_dir: Path, shared: Path, tmp_path: Path
+) -> None:
+    [code] = visit().code
+    assert code.value == ".venv/bin/python -m vitquant prepare tiny-imagenet --archive tiny-imagenet-200.zip"
+    (tmp_path / "tiny-imagenet-200.zip").symlink_to(shared / "tiny-imagenet-200-val.zip")
+    command = code.value.replace(".venv/bin/python", sys.executable).split()
+    subprocess.run(
+        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "VITQUANT_DATA": str(data_dir)}, check=True
+    )
+    assert len(opened(visit())) == gallery.PAGE
+
+
+def test_pictures_can_be_browsed_before_anything_is_measured(pictures: Path) -> None:
+    at = visit()
+    assert len(opened(at)) == gallery.PAGE
+    assert "Nothing is measured" in text_of(at)
+
+
+def test_one_button_measures_the_first_pictures_in_the_background(pictures: Path) -> None:
+    at = visit()
+    [button] = [b for b in at.button if b.label.startswith("Measure")]
+    button.click().run()
+    with database.opened() as db:
+        [run] = runs.find(db)
+    assert (run.kind, run.state, run.request["limit"]) == ("accuracy", "queued", 300)
+    assert f"Run {run.id}" in text_of(at)
+
+
+# Explorer
+
+
+def test_every_picture_says_what_each_variant_answers_and_that_the_weights_are_random(
+    plan: accuracy.Plan,
+) -> None:
+    at = visit()
+    assert [int(key.removeprefix("open-")) for key in opened(at)] == list(plan.order[: gallery.PAGE])
+    shown = html_of(at)
+    assert shown.count('aria-label="right"') == 2 * 22 + 2
+    assert shown.count('aria-label="wrong"') == 2 * 2 + 22
+    assert shown.count("random weights: meaningless") == gallery.PAGE
+    answer = labels.short(labels.by_index(plan.example(2).class_index + 1).words)
+    assert answer in shown
+    assert "28 of 30 right" in shown
+
+
+def test_only_the_pictures_that_a_variant_gets_wrong(plan: accuracy.Plan) -> None:
+    at = visit(wrong="qint8")
+    assert len(opened(at)) == 24
+    assert "1 to 24 of 28" in text_of(at)
+    at.selectbox(key="address:wrong").set_value("fp32").run()
+    assert [int(key.removeprefix("open-")) for key in opened(at)] == list(plan.order[:2])
+    assert at.query_params["wrong"] in ("fp32", ["fp32"])
+
+
+def test_a_class_is_chosen_by_its_words(plan: accuracy.Plan) -> None:
+    at = visit()
+    box = at.selectbox(key="address:class")
+    assert "orange (8)" in box.options
+    box.set_value("n07747607").run()
+    assert len(opened(at)) == 8
+
+
+def test_the_second_page_has_the_rest(plan: accuracy.Plan) -> None:
+    assert len(opened(visit(page="explorer"))) == 24
+    at = AppTest.from_file(str(ROOT / "dashboard.py"), default_timeout=30)
+    at.query_params["page"] = "2"
+    at.run()
+    assert [int(key.removeprefix("open-")) for key in opened(at)] == list(plan.order[24:])
+
+
+def test_a_filter_that_leaves_nothing_offers_the_way_back(plan: accuracy.Plan) -> None:
+    classes = {plan.example(p).wnid for p in WRONG["fp32"]}
+    other = next(wnid for wnid in list(drawn.DRAWINGS)[:5] if wnid not in classes)
+    at = visit(wrong="fp32", **{"class": other})
+    assert not opened(at)
+    [button] = [b for b in at.button if b.label == "Show all pictures"]
+    button.click().run()
+    assert len(opened(at)) == 24
+
+
+def test_a_click_opens_a_picture_with_every_top5_and_the_next_one_follows(plan: accuracy.Plan) -> None:
+    at = visit(wrong="qint8")
+    third = plan.order[2]
+    at.button(key=f"open-{third}").click().run()
+    shown = text_of(at)
+    assert shown.count('class="vq-row"') == 15
+    assert shown.count("true class</span>") == 3
+    assert "64 × 64, enlarged" in shown
+    assert "KL divergence from fp32: 0.5 nats" in shown
+    assert "predictions are meaningless" in shown
+    assert "1 of 28" in shown
+    [following] = [b for b in at.button if b.label == "Next"]
+    following.click().run()
+    assert "2 of 28" in text_of(at)
+    assert at.query_params["picture"] in (str(plan.order[3]), [str(plan.order[3])])
+
+
+def test_a_picture_without_stored_answers_is_put_to_the_worker(
+    plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, object]] = []
+
+    def predict_picture(self: PredictionWorker, **question: object) -> None:
+        asked.append(question)
+        drawn.store_answers({"fp32": set(), "qint8": set(), "float16": {39}})
+
+    monkeypatch.setattr(PredictionWorker, "predict_picture", predict_picture)
+    at = visit(picture=plan.order[39])
+    assert [question["picture"] for question in asked] == [plan.order[39]]
+    assert asked[0]["variants"] == ["fp32", "qint8", "float16"]
+    assert text_of(at).count('class="vq-row"') == 15
+
+
+def test_what_the_worker_cannot_do_is_a_sentence(plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vitquant.errors import VitquantError
+
+    def predict_picture(self: PredictionWorker, **question: object) -> None:
+        raise VitquantError("Times are being taken on this machine right now.")
+
+    monkeypatch.setattr(PredictionWorker, "predict_picture", predict_picture)
+    at = visit(picture=plan.order[39])
+    assert [error.value for error in at.error] == ["Times are being taken on this machine right now."]
+
+
+def test_a_deleted_picture_is_missed_and_its_predictions_still_show(
+    plan: accuracy.Plan, pictures: Path
+) -> None:
+    visit()  # the server has looked through the pictures
+    gone = plan.example(3)
+    (pictures / gone.path).unlink()
+    at = visit()
+    assert "no longer here" in html_of(at)
+    assert html_of(at).count('aria-label="wrong"') == 2 * 2 + 22
+    detail = text_of(visit(picture=plan.order[3]))
+    assert "no longer here" in detail
+    assert detail.count('class="vq-row"') == 15
+
+
+def test_answers_from_other_conditions_are_labelled_stale(
+    plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vitquant import machine
+
+    real = machine.version_of
+    monkeypatch.setattr(machine, "version_of", lambda p: "9.9.9" if p == "torch" else real(p))
+    for at in (visit(), visit("benchmark"), visit(picture=plan.order[0])):
+        stale = [w.value for w in at.warning if "Stale" in w.value]
+        assert stale
+        assert f"torch ({real('torch')} then, 9.9.9 now)" in stale[0]
+    assert ">stale</span>" in html_of(visit())
+
+
+# Addresses
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"model": "__import__('os')"},
+        {"weights": "../../etc/passwd"},
+        {"dataset": "<script>alert(1)</script>"},
+        {"size": "71"},
+        {"size": "９８"},
+        {"nothing": "`[x](javascript:alert(1))`"},
+        {"measured": "x" * 5000},
+    ],
+)
+def test_what_an_address_asks_in_vain_is_said(plan: accuracy.Plan, page: str, query: dict[str, str]) -> None:
+    at = visit(page, **query)
+    assert not at.error
+    if "measured" not in query:
+        assert any("From the address" in warning.value for warning in at.warning)
+    assert all(len(warning.value) < 600 for warning in at.warning)
+    assert "<script>" not in html_of(at)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"class": "n99999999"},
+        {"wrong": "int1"},
+        {"picture": "-1"},
+        {"picture": "1e9"},
+        {"picture": "40"},
+        {"page": "0"},
+        {"page": "999999999999999999999"},
+        {"page": "two"},
+    ],
+)
+def test_the_nearest_sensible_pictures_are_shown(plan: accuracy.Plan, query: dict[str, str]) -> None:
+    at = AppTest.from_file(str(ROOT / "dashboard.py"), default_timeout=30)
+    for name, value in query.items():
+        at.query_params[name] = value
+    at.run()
+    assert not at.exception
+    assert opened(at)
+    assert at.warning
+
+
+def test_choices_go_along_to_other_pages(plan: accuracy.Plan) -> None:
+    at = visit(size=224)
+    at.switch_page("pages/size.py").run()
+    assert "224 × 224" in text_of(at)
+
+
+# Benchmark and Size
+
+
+def store_run(request: measurements.Request, rows: runs.Rows, state: str = "done") -> runs.Run:
+    from vitquant import machine
+
+    with database.opened() as db:
+        run = runs.add(
+            db,
+            request.kind,
+            measurements.to_plain(request),
+            request.identity(db),
+            machine.environment(),
+        )
+        runs.finish(db, run.id, state, "Cut short." if state != "done" else "", result=rows or None)
+        return runs.get(db, run.id)
+
+
+SIZE = measurements.SizeRequest(drawn.MODEL, "random", ("fp32", "qint8"))
+SIZE_ROWS = [
+    {"variant": name, "disk_bytes": d, "parameters_bytes": p, "packed_bytes": q, "buffers_bytes": 0,
+     "total_bytes": p + q}
+    for name, d, p, q in (("fp32", 95_980_187, 95_916_448, 0), ("qint8", 26_554_327, 3_131_904, 23_323_944))
+]  # fmt: skip
+LATENCY = measurements.LatencyRequest(drawn.MODEL, "random", ("fp32", "qint8"), ("1x70",), 1, 10.0)
+LATENCY_ROWS = [
+    {"shape": "1x70", "batch": 1, "image_size": 70, "variant": name, "threads": 1, "median_s": s,
+     "q1_s": s, "q3_s": s, "runs": 9, "warmup_s": 1.0, "ratio_to_fp32": 0.03 / s}
+    for name, s in (("fp32", 0.03), ("qint8", 0.015))
+]  # fmt: skip
+PROFILE = measurements.ProfileRequest(drawn.MODEL, "random", ("fp32",), "1x70", 1)
+PROFILE_ROWS = [
+    {"variant": "fp32", "name": "aten::addmm", "calls": 49, "self_cpu_s": 0.01, "total_cpu_s": 0.02,
+     "self_memory_bytes": 5, "share": 0.7, "stack": []},
+]  # fmt: skip
+
+
+def test_accuracy_is_shown_in_words_and_digits(plan: accuracy.Plan) -> None:
+    at = visit("benchmark")
+    shown = text_of(at)
+    assert "**qint8** names 6.7% of 30 pictures right at once" in shown
+    assert "breaks 28 and fixes 2" in shown
+    table = at.dataframe[0].value
+    assert list(table["top-1"]) == pytest.approx([100 * 28 / 30, 100 * 2 / 30, 100 * 28 / 30])
+    assert any("aten" not in str(f.value) and "tiny-imagenet" in str(f.value) for f in at.caption)
+
+
+def test_stored_latency_and_profile_are_shown(plan: accuracy.Plan) -> None:
+    store_run(LATENCY, LATENCY_ROWS)
+    store_run(PROFILE, PROFILE_ROWS)
+    at = visit("benchmark")
+    assert "**qint8** is 2.00 times as fast as fp32 at 1x70." in text_of(at)
+    tables = [frame.value for frame in at.dataframe]
+    assert any("operator" in table and list(table["operator"]) == ["aten::addmm"] for table in tables)
+
+
+def test_a_run_is_started_from_the_form(plan: accuracy.Plan) -> None:
+    at = visit("benchmark")
+    at.multiselect(key="accuracy-variants").set_value(["fp32"])
+    [number] = [n for n in at.number_input if n.label == "Number of pictures"]
+    number.set_value(35)
+    [start, *_] = [b for b in at.button if b.label == "Start"]
+    start.click().run()
+    with database.opened() as db:
+        [run] = runs.find(db)
+    assert (run.kind, run.request["variants"], run.request["limit"]) == ("accuracy", ["fp32"], 35)
+
+
+def test_a_shape_that_cannot_be_is_a_sentence(plan: accuracy.Plan) -> None:
+    at = visit("benchmark")
+    [shapes] = [t for t in at.text_input if t.label == "Shapes"]
+    shapes.set_value("1x71")
+    starts = [b for b in at.button if b.label == "Start"]
+    starts[1].click().run()
+    assert any("70 or 84" in error.value for error in at.error)
+    with database.opened() as db:
+        assert not runs.find(db)
+
+
+def test_a_run_that_stopped_half_way_is_continued(plan: accuracy.Plan) -> None:
+    run = store_run(SIZE, [], state="interrupted")
+    at = visit("benchmark")
+    assert "is interrupted" in text_of(at)
+    at.button(key=f"continue-{run.id}").click().run()
+    with database.opened() as db:
+        assert runs.get(db, run.id).state == "queued"
+
+
+def test_a_waiting_run_is_cancelled(plan: accuracy.Plan) -> None:
+    with database.opened() as db:
+        run = jobs.start(db, SIZE)
+    at = visit("benchmark")
+    at.button(key=f"cancel-{run.id}").click().run()
+    with database.opened() as db:
+        assert runs.get(db, run.id).state == "cancelled"
+
+
+def test_size_keeps_mb_and_mib_apart(plan: accuracy.Plan) -> None:
+    store_run(SIZE, SIZE_ROWS)
+    at = visit("size")
+    assert list(at.dataframe[0].value["packed weights"]) == [0, 23_323_944]
+    charts = [chart.proto.spec for chart in at.get("plotly_chart")]
+    assert all("MB" in spec and "MiB" not in spec for spec in charts)
+    [unit] = [g for g in at.get("button_group") if g.key == "address:unit"]
+    unit.set_value("MiB").run()
+    charts = [chart.proto.spec for chart in at.get("plotly_chart")]
+    assert all("MiB" in spec and " MB" not in spec for spec in charts)
+
+
+def test_size_offers_to_measure_what_is_missing(plan: accuracy.Plan) -> None:
+    at = visit("size")
+    [button] = [b for b in at.button if b.label == "Measure the sizes"]
+    button.click().run()
+    with database.opened() as db:
+        [run] = runs.find(db)
+    assert (run.kind, run.request["variants"]) == ("size", ["fp32", "qint8", "float16"])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_damaged_store_is_a_sentence(data_dir: Path, page: str) -> None:
+    (data_dir / "vitquant.sqlite").write_bytes(b"not a database" * 1000)
+    at = visit(page)
+    assert "is not a store of vitquant's" in at.error[0].value
+
+
+# How fast a run goes
+
+
+def test_the_pace_is_of_what_was_seen() -> None:
+    pace = Pace()
+    pace.see(250, at_s=100.0)  # a continued run begins half-way
+    assert pace.per_second is None
+    pace.see(270, at_s=110.0)
+    assert pace.per_second == 2.0
+    assert pace.left_s(300) == 15.0
+    pace.see(0, at_s=111.0)  # begun again
+    assert pace.per_second is None
+
+
+def test_waiting_times_read_well() -> None:
+    assert [duration(s) for s in (12, 600, 7200)] == ["12 s", "10 min", "2.0 h"]

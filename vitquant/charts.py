@@ -1,0 +1,251 @@
+"""Plotly figures from data frames, and the one place where a variant's colour, pattern and symbol live.
+
+Every figure has a transparent background, so that it suits the light and the dark theme; every figure has
+its text alternative beside it. Imports no torch.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+
+CONFIG = {"displayModeBar": False}
+"""For st.plotly_chart: no toolbar, since nothing is zoomed or panned."""
+
+MB = 10**6
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class VariantStyle:
+    """How a variant looks on every page; told apart without colour by pattern and symbol."""
+
+    colour: str
+    pattern: str  # plotly's fill pattern; "" is plain
+    symbol: str  # plotly's marker symbol
+
+
+# Okabe and Ito's palette, which people with any colour vision tell apart, on white and on near-black.
+STYLES = {
+    "fp32": VariantStyle("#3b8fc7", "", "circle"),
+    "qint8": VariantStyle("#d9661f", "/", "square"),
+    "float16": VariantStyle("#13a07c", ".", "diamond"),
+}
+_SPARE = (
+    VariantStyle("#c277a0", "x", "triangle-up"),
+    VariantStyle("#c9920a", "-", "cross"),
+    VariantStyle("#5aa9d6", "|", "star"),
+    VariantStyle("#8a7fd0", "+", "hexagon"),
+)
+
+
+def style(variant: str) -> VariantStyle:
+    """A variant's look: its own, or one of the spare ones, always the same for the same name."""
+    return STYLES.get(variant) or _SPARE[sum(variant.encode()) % len(_SPARE)]
+
+
+def accuracy(rows: pd.DataFrame) -> go.Figure:
+    """Top-1 (filled) and top-5 (open) with their 95% intervals. rows: as accuracy.rows gives them."""
+    figure = go.Figure()
+    for row in rows.to_dict("records"):
+        look = style(row["variant"])
+        for figure_name, open_ in (("top1", False), ("top5", True)):
+            share = row[figure_name]
+            title = {"top1": "first answer right", "top5": "among the first five"}[figure_name]
+            figure.add_scatter(
+                x=[share],
+                y=[row["variant"]],
+                mode="markers",
+                marker={
+                    "symbol": look.symbol + ("-open" if open_ else ""),
+                    "size": 13,
+                    "color": look.colour,
+                    "line": {"width": 2, "color": look.colour},
+                },
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [row[f"{figure_name}_high"] - share],
+                    "arrayminus": [share - row[f"{figure_name}_low"]],
+                    "color": look.colour,
+                    "thickness": 2,
+                    "width": 5,
+                },
+                hovertemplate=(
+                    f"{row['variant']}, {title}: {share:.1%} ({row[f'{figure_name}_low']:.1%} to "
+                    f"{row[f'{figure_name}_high']:.1%}) of {row['n']:,} pictures<extra></extra>"
+                ),
+            )
+    # From 0 to 1 whatever was measured: an axis cut short makes small differences look large.
+    figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%", title="share of the pictures")
+    return _plain(figure, len(rows))
+
+
+def accuracy_alt(rows: pd.DataFrame) -> str:
+    parts = [
+        f"{r['variant']}: {r['top1']:.1%} first answers right (95% interval {r['top1_low']:.1%} to "
+        f"{r['top1_high']:.1%}), {r['top5']:.1%} among the first five, {r['n']:,} pictures"
+        for r in rows.to_dict("records")
+    ]
+    return f"Accuracy. {'; '.join(parts)}."
+
+
+def latency(rows: pd.DataFrame) -> go.Figure:
+    """Median time of a forward pass by shape, with quartiles, on a logarithmic axis in milliseconds."""
+    figure = go.Figure()
+    shapes = list(dict.fromkeys(rows["shape"]))
+    variants = list(dict.fromkeys(rows["variant"]))
+    for place, variant in enumerate(variants):
+        look = style(variant)
+        own = rows[rows["variant"] == variant]
+        median = own["median_s"] * 1e3
+        # Each variant a little lower than the one before, so that equal times do not hide each other.
+        shift = 0.5 * (place - (len(variants) - 1) / 2) / max(len(variants) - 1, 1)
+        figure.add_scatter(
+            x=median,
+            y=[shapes.index(shape) + shift for shape in own["shape"]],
+            text=own["shape"],
+            name=variant,
+            mode="markers",
+            marker={"symbol": look.symbol, "size": 13, "color": look.colour},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": own["q3_s"] * 1e3 - median,
+                "arrayminus": median - own["q1_s"] * 1e3,
+                "color": look.colour,
+                "thickness": 2,
+                "width": 5,
+            },
+            hovertemplate=f"{variant}, %{{text}}: %{{x:,.4~r}} ms<extra></extra>",
+        )
+    ticks = [digit * 10.0**power for power in range(-3, 7) for digit in (1, 2, 5)]
+    figure.update_xaxes(
+        type="log",
+        title="milliseconds for a batch (logarithmic)",
+        tickvals=ticks,
+        ticktext=[f"{tick:,g}" for tick in ticks],
+    )
+    figure.update_yaxes(tickvals=list(range(len(shapes))), ticktext=shapes, zeroline=False)
+    return _plain(figure, len(shapes), legend=True)
+
+
+def latency_alt(rows: pd.DataFrame) -> str:
+    parts = [
+        f"{r['variant']} at {r['shape']}: {r['median_s'] * 1e3:.4g} ms"
+        + ("" if pd.isna(r["ratio_to_fp32"]) else f", {r['ratio_to_fp32']:.2f} times as fast as fp32")
+        for r in rows.to_dict("records")
+    ]
+    return f"Median latency. {'; '.join(parts)}."
+
+
+def disk(rows: pd.DataFrame, unit: int) -> go.Figure:
+    """What each variant takes on disk. unit: MB or MIB, the number of bytes in one."""
+    figure = go.Figure()
+    for row in rows.to_dict("records"):
+        value = row["disk_bytes"] / unit
+        _bar(figure, row["variant"], "on disk", value, pattern=style(row["variant"]).pattern, unit=unit)
+        _end_label(figure, row["variant"], value, unit)
+    return _bytes_axis(figure, len(rows), unit)
+
+
+MEMORY_PARTS = {
+    # column -> what people call it, fill pattern (told apart without colour)
+    "parameters_bytes": ("what parameters() counts", ""),
+    "packed_bytes": ("packed weights, which it does not count", "/"),
+    "buffers_bytes": ("buffers", "x"),
+}
+MEMORY_LEGEND = "Plain: what `parameters()` counts. Striped: packed weights. Crossed: buffers."
+
+
+def memory(rows: pd.DataFrame, unit: int) -> go.Figure:
+    """What each variant's tensors take in memory, stacked by kind. unit: MB or MIB."""
+    figure = go.Figure()
+    for row in rows.to_dict("records"):
+        for column, (title, pattern) in MEMORY_PARTS.items():
+            if row[column]:
+                _bar(figure, row["variant"], title, row[column] / unit, pattern=pattern, unit=unit)
+        _end_label(figure, row["variant"], row["total_bytes"] / unit, unit)
+    figure.update_layout(barmode="stack")
+    return _bytes_axis(figure, len(rows), unit)
+
+
+def size_alt(rows: pd.DataFrame, unit: int) -> str:
+    parts = [
+        f"{r['variant']}: {_amount(r['disk_bytes'] / unit)} on disk, {_amount(r['total_bytes'] / unit)} in "
+        f"memory, of which parameters() counts {_amount(r['parameters_bytes'] / unit)}"
+        for r in rows.to_dict("records")
+    ]
+    return f"Size in {unit_name(unit)}. {'; '.join(parts)}."
+
+
+def unit_name(unit: int) -> str:
+    """ "MB" or "MiB": never the one where the other is meant."""
+    return {MB: "MB", MIB: "MiB", 1: "bytes"}[unit]
+
+
+def _bar(figure: go.Figure, variant: str, title: str, value: float, *, pattern: str, unit: int) -> None:
+    look = style(variant)
+    figure.add_bar(
+        x=[value],
+        y=[variant],
+        orientation="h",
+        marker={
+            "color": look.colour,
+            "pattern": {
+                "shape": pattern,
+                "bgcolor": look.colour,
+                "fgcolor": "rgba(255,255,255,.55)",
+                "size": 7,
+                "solidity": 0.3,
+            },
+        },
+        hovertemplate=f"{variant}, {title}: {_amount(value)} {unit_name(unit)}<extra></extra>",
+    )
+
+
+def _end_label(figure: go.Figure, variant: str, value: float, unit: int) -> None:
+    figure.add_annotation(
+        x=value,
+        y=variant,
+        text=f"{_amount(value)} {unit_name(unit)}",
+        showarrow=False,
+        xanchor="left",
+        xshift=6,
+    )
+
+
+def _bytes_axis(figure: go.Figure, rows: int, unit: int) -> go.Figure:
+    # Room at the right for the figure that stands at the end of the longest bar.
+    longest = max((a.x for a in figure.layout.annotations), default=1)
+    figure.update_xaxes(range=[0, longest * 1.4], title=unit_name(unit))
+    return _plain(figure, rows)
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
+
+
+def _plain(figure: go.Figure, rows: int, *, legend: bool = False) -> go.Figure:
+    """What all figures have in common: transparent, a height by rows, the first row on top."""
+    figure.update_layout(
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 0, "r": 8, "t": 34 if legend else 6, "b": 0},
+        height=96 + 44 * rows + (28 if legend else 0),
+        showlegend=legend,
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0, "xanchor": "left"},
+        bargap=0.35,
+        dragmode=False,
+    )
+    figure.update_xaxes(
+        fixedrange=True,
+        showgrid=True,
+        gridcolor="rgba(128,128,128,.25)",
+        zeroline=False,
+        automargin=True,
+    )
+    figure.update_yaxes(
+        fixedrange=True, autorange="reversed", showgrid=False, automargin=True, tickfont={"size": 14}
+    )
+    return figure

@@ -1,0 +1,396 @@
+"""The questions that pages ask of stored predictions: what was measured, under which conditions, and which
+pictures each variant gets wrong. Queries only; imports neither torch nor Streamlit.
+
+Pictures are listed in the evaluation order ("position"), so that what has been measured comes first.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vitquant import datasets, digest_cache, machine, predictions, runs, weights
+from vitquant.accuracy import REFERENCE, accuracy_row
+from vitquant.errors import InputError
+from vitquant.predictions import Identity, Prediction, Series
+from vitquant.runs import Run
+from vitquant.variants import RECIPES
+
+PAGE = 24
+"""Pictures on one page of the grid: divisible by 2, 3, 4, 6 and 8 columns."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is looked at: a model with its weights, on a dataset, at an image size."""
+
+    model: str
+    weights: str  # "hub", "random" or a folder
+    dataset: str
+    image_size: int
+
+    @property
+    def is_random(self) -> bool:
+        return self.weights == "random"
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What an answer measured today would depend on, besides subject and variant."""
+
+    weights_digest: str | None  # None where the weights are no longer here
+    dataset_digest: str | None  # None where the pictures are not here
+    engine: str
+    cpu_features: str
+    torch_version: str
+
+
+@dataclass(frozen=True)
+class AnswerSet:
+    """The variants' stored answers that belong together: same pictures, weights, torch and CPU."""
+
+    dataset_id: int
+    series: Mapping[str, Series]  # by variant, in the recipes' order
+    answered: int  # pictures that the variant with most answers has answered
+    measured_at: str
+
+    @property
+    def series_ids(self) -> dict[str, int]:
+        return {name: series.id for name, series in self.series.items()}
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """A class of the dataset, and how many of its pictures there are."""
+
+    class_index: int
+    pictures: int
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which pictures are wanted: of one class, answered wrongly by one series. None: all."""
+
+    class_index: int | None = None
+    wrong_series: int | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One variant's first answer to one picture."""
+
+    class_index: int
+    probability: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One example with what each variant says; variants that have not answered it are absent."""
+
+    picture: int  # place in ImageFolder's order
+    position: int  # place in the evaluation order
+    path: str  # relative to the dataset's root
+    class_index: int
+    verdicts: Mapping[str, Verdict]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a picture stands among those a filter lets through."""
+
+    number: int  # 1 for the first; 0 where the filter does not let it through
+    count: int
+    previous: int | None  # pictures, by ImageFolder's order
+    next: int | None
+
+
+# What is here, and what it was measured under
+
+
+def fingerprint(dataset: str) -> tuple[tuple[str, int], ...]:
+    """Changes when a picture is added, removed or renamed; read from the folders alone, in milliseconds."""
+    root = datasets.folder(dataset) / "val"
+    with os.scandir(root) as entries:
+        return tuple(sorted((e.name, e.stat().st_mtime_ns) for e in entries if e.is_dir()))
+
+
+def register(db: sqlite3.Connection, dataset: str) -> tuple[int, str]:
+    """Today's pictures of a dataset: their id in the store and their digest. Reads new files once."""
+    opened = datasets.open_dataset(dataset)
+    digest = datasets.digest(opened, lambda files: digest_cache.digests(db, files))
+    dataset_id, _ = predictions.register_dataset(db, opened, digest, datasets.evaluation_order(opened))
+    return dataset_id, digest
+
+
+def is_registered(db: sqlite3.Connection, dataset_id: int, digest: str) -> bool:
+    """Whether the store still has these pictures under this id."""
+    query = "SELECT 1 FROM datasets WHERE id = ? AND digest = ?"
+    return db.execute(query, (dataset_id, digest)).fetchone() is not None
+
+
+def subjects(db: sqlite3.Connection) -> list[Subject]:
+    """Every subject with stored predictions, the most recently measured first."""
+    rows = db.execute(
+        "SELECT model, weights, datasets.name AS dataset, image_size, max(measured_at) AS at "
+        "FROM series JOIN datasets ON datasets.id = series.dataset_id "
+        "WHERE EXISTS (SELECT 1 FROM predictions WHERE series_id = series.id) "
+        "GROUP BY 1, 2, 3, 4 ORDER BY at DESC, max(series.id) DESC"
+    )
+    return [Subject(row["model"], row["weights"], row["dataset"], row["image_size"]) for row in rows]
+
+
+def conditions(db: sqlite3.Connection, subject: Subject, dataset_digest: str | None) -> Conditions:
+    """What an answer measured today would depend on. Imports no torch; digests come from the cache."""
+    try:
+        source = weights.resolve(subject.model, subject.weights)
+        here = weights.is_here(source)
+        digest = weights.digest(source, lambda f: digest_cache.digests(db, [f])[0]) if here else None
+    except (InputError, OSError):
+        digest = None
+    return Conditions(
+        weights_digest=digest,
+        dataset_digest=dataset_digest,
+        engine=machine.engine(),
+        cpu_features=", ".join(machine.cpu_features()),
+        torch_version=machine.version_of("torch"),
+    )
+
+
+def answer_sets(db: sqlite3.Connection, subject: Subject) -> list[AnswerSet]:
+    """What is stored of a subject, one set for each weights, pictures, torch and CPU: newest first.
+
+    Within a set each variant has its newest series. A set with less than a page of answered pictures (a few
+    answers on demand) comes after those with more, so that it does not hide a measurement.
+    """
+    groups: dict[tuple[object, ...], dict[str, Series]] = {}
+    found = predictions.all_series(
+        db,
+        model=subject.model,
+        weights=subject.weights,
+        dataset=subject.dataset,
+        image_size=subject.image_size,
+    )
+    for series in found:
+        what = series.identity
+        key = (series.dataset_id, what.weights_digest, what.torch_version, what.cpu_features)
+        groups.setdefault(key, {}).setdefault(what.variant, series)
+    sets = []
+    for group in groups.values():
+        by_variant = {name: group[name] for name in in_order(group)}
+        answered = max(predictions.tally(db, series.id).n for series in by_variant.values())
+        newest = max(series.measured_at for series in by_variant.values())
+        first = next(iter(by_variant.values()))
+        sets.append(AnswerSet(first.dataset_id, by_variant, answered, newest))
+    return sorted(sets, key=lambda s: s.answered < min(PAGE, _pictures(db, s.dataset_id)))
+
+
+def in_order(variants: Iterable[str]) -> list[str]:
+    """Variants in the recipes' order; ones that no recipe makes any more at the end."""
+    order = {name: place for place, name in enumerate(RECIPES)}
+    return sorted(variants, key=lambda name: (order.get(name, len(order)), name))
+
+
+def changes(identity: Identity, today: Conditions) -> tuple[str, ...]:
+    """What has changed since a series was measured, in words; nothing where it is as it would be today."""
+    recipe = RECIPES.get(identity.variant)
+    then_now = []
+    if recipe is None:
+        then_now.append(f"the recipe of {identity.variant}, which is gone")
+    else:
+        then_now += _version_change(identity.variant, identity.recipe_version)
+        if recipe.uses_engine:
+            then_now += _change("the engine", identity.engine, today.engine)
+    if today.dataset_digest is None:
+        then_now.append(f"the pictures of {identity.dataset}, which are no longer here")
+    elif identity.dataset_digest != today.dataset_digest:
+        then_now.append(f"the pictures of {identity.dataset}")
+    then_now += _weights_change(identity.weights_digest, today)
+    then_now += _change("torch", identity.torch_version, today.torch_version)
+    then_now += _change("what the CPU offers", identity.cpu_features, today.cpu_features)
+    return tuple(then_now)
+
+
+def run_changes(run: Run, today: Conditions) -> tuple[str, ...]:
+    """What has changed since a latency, size or profile run was measured, in words."""
+    then = run.identity
+    found: list[str] = []
+    for name, version in then.get("recipe_versions", {}).items():
+        found += _version_change(name, version) if name in RECIPES else [f"the recipe of {name}, which is gone"]
+    found += _weights_change(then.get("weights_digest"), today)
+    found += _change("the engine", then.get("engine"), today.engine)
+    found += _change("torch", then.get("torch_version"), today.torch_version)
+    found += _change("what the CPU offers", then.get("cpu_features"), today.cpu_features)
+    if "machine" in then:
+        found += _change("the machine", then["machine"], machine.machine_name())
+    return tuple(found)
+
+
+def _version_change(variant: str, then: int) -> list[str]:
+    now = RECIPES[variant].version
+    return [] if then == now else [f"the recipe of {variant} (version {then} then, {now} now)"]
+
+
+def _weights_change(then: str | None, today: Conditions) -> list[str]:
+    if today.weights_digest is None:
+        return ["the weights, which are no longer here"]
+    return [] if then == today.weights_digest else ["the content of the weights"]
+
+
+def _change(what: str, then: str | None, now: str) -> list[str]:
+    return [] if then == now else [f"{what} ({then or 'nothing'} then, {now or 'nothing'} now)"]
+
+
+def finished_runs(db: sqlite3.Connection, kind: str, subject: Subject) -> list[Run]:
+    """The stored results of one kind for a model with these weights: the newest first."""
+    return [
+        run
+        for run in runs.find(db, kind=kind, states=("done",))
+        if run.result and (run.request["model"], run.request["weights"]) == (subject.model, subject.weights)
+    ]
+
+
+# Accuracy
+
+
+def accuracy_rows(db: sqlite3.Connection, answers: AnswerSet) -> list[dict[str, Any]]:
+    """One row a variant, as accuracy.rows gives them, each on the pictures it has answered without a gap.
+
+    Pictures answered on demand lie anywhere in the order; counting them would make the sample unfair.
+    """
+    reference = answers.series.get(REFERENCE)
+    rows = []
+    for series in answers.series.values():
+        n = measured_without_gap(db, series.id)
+        if n:
+            rows.append(accuracy_row(db, series, reference, n))
+    return rows
+
+
+def measured_without_gap(db: sqlite3.Connection, series_id: int) -> int:
+    """How many positions, counted from the first, this series has answered without leaving one out."""
+    [n] = db.execute(
+        "SELECT count(*) FROM (SELECT position, row_number() OVER (ORDER BY position) - 1 AS place "
+        "FROM predictions WHERE series_id = ?) WHERE position = place",
+        (series_id,),
+    ).fetchone()
+    return int(n)
+
+
+def wrong_counts(db: sqlite3.Connection, answers: AnswerSet) -> dict[str, tuple[int, int]]:
+    """How many pictures each variant gets wrong, and of how many."""
+    tallies = {name: predictions.tally(db, series.id) for name, series in answers.series.items()}
+    return {name: (tally.n - tally.top1, tally.n) for name, tally in tallies.items()}
+
+
+# Pictures
+
+
+def classes(db: sqlite3.Connection, dataset_id: int) -> list[ClassCount]:
+    """The classes of a dataset, in index order."""
+    rows = db.execute(
+        "SELECT class_index, count(*) AS n FROM examples WHERE dataset_id = ? GROUP BY class_index",
+        (dataset_id,),
+    )
+    return [ClassCount(row["class_index"], row["n"]) for row in rows]
+
+
+def count(db: sqlite3.Connection, dataset_id: int, wanted: Filter) -> int:
+    """How many pictures a filter lets through."""
+    tables, values = _wanted(dataset_id, wanted)
+    [n] = db.execute(f"SELECT count(*) {tables}", values).fetchone()
+    return int(n)
+
+
+def page(
+    db: sqlite3.Connection,
+    dataset_id: int,
+    series_ids: Mapping[str, int],
+    wanted: Filter,
+    *,
+    offset: int = 0,
+    limit: int = PAGE,
+) -> list[Picture]:
+    """Some of the pictures that a filter lets through, with each variant's verdict."""
+    tables, values = _wanted(dataset_id, wanted)
+    rows = db.execute(
+        f"SELECT e.* {tables} ORDER BY e.position LIMIT :limit OFFSET :offset",
+        {**values, "limit": limit, "offset": offset},
+    ).fetchall()
+    return _with_verdicts(db, rows, series_ids)
+
+
+def picture(
+    db: sqlite3.Connection, dataset_id: int, series_ids: Mapping[str, int], number: int
+) -> Picture | None:
+    """One picture by its place in ImageFolder's order; None where the dataset has none of that number."""
+    rows = db.execute(
+        "SELECT * FROM examples WHERE dataset_id = ? AND picture = ?", (dataset_id, number)
+    ).fetchall()
+    return _with_verdicts(db, rows, series_ids)[0] if rows else None
+
+
+def answers_to(db: sqlite3.Connection, series_ids: Mapping[str, int], number: int) -> dict[str, Prediction]:
+    """Each variant's stored top-5 for one picture, by variant."""
+    found = predictions.answers_to(db, list(series_ids.values()), number)
+    return {name: found[series_id] for name, series_id in series_ids.items() if series_id in found}
+
+
+def place(db: sqlite3.Connection, dataset_id: int, wanted: Filter, position: int) -> Place:
+    """Where a picture stands among those that the filter lets through, and its neighbours there."""
+    tables, values = _wanted(dataset_id, wanted)
+    values |= {"position": position}
+
+    def one(what: str, condition: str, order: str) -> int | None:
+        query = (
+            f"SELECT {what} {tables} AND e.position {condition} :position ORDER BY e.position {order} LIMIT 1"
+        )
+        row = db.execute(query, values).fetchone()
+        return None if row is None else int(row[0])
+
+    [number] = db.execute(f"SELECT count(*) {tables} AND e.position <= :position", values).fetchone()
+    is_in = one("e.picture", "=", "ASC") is not None
+    return Place(
+        number=int(number) if is_in else 0,
+        count=count(db, dataset_id, wanted),
+        previous=one("e.picture", "<", "DESC"),
+        next=one("e.picture", ">", "ASC"),
+    )
+
+
+def _wanted(dataset_id: int, wanted: Filter) -> tuple[str, dict[str, int]]:
+    """FROM and WHERE of the pictures that a filter lets through, and the values to bind."""
+    values = {"dataset_id": dataset_id}
+    join, condition = "", ""
+    if wanted.wrong_series is not None:
+        join = "JOIN predictions w ON w.series_id = :wrong AND w.position = e.position AND w.true_rank > 1"
+        values["wrong"] = wanted.wrong_series
+    if wanted.class_index is not None:
+        condition = "AND e.class_index = :class_index"
+        values["class_index"] = wanted.class_index
+    return f"FROM examples e {join} WHERE e.dataset_id = :dataset_id {condition}", values
+
+
+def _with_verdicts(
+    db: sqlite3.Connection, rows: Sequence[sqlite3.Row], series_ids: Mapping[str, int]
+) -> list[Picture]:
+    positions = [row["position"] for row in rows]
+    marks = ", ".join("?" * len(positions))
+    verdicts: dict[int, dict[str, Verdict]] = {position: {} for position in positions}
+    for name, series_id in series_ids.items():
+        for row in db.execute(
+            "SELECT position, index1, probability1, true_rank FROM predictions "
+            f"WHERE series_id = ? AND position IN ({marks})",
+            [series_id, *positions],
+        ):
+            verdicts[row["position"]][name] = Verdict(row["index1"], row["probability1"], row["true_rank"] == 1)
+    return [
+        Picture(row["picture"], row["position"], row["path"], row["class_index"], verdicts[row["position"]])
+        for row in rows
+    ]
+
+
+def _pictures(db: sqlite3.Connection, dataset_id: int) -> int:
+    [n] = db.execute("SELECT count(*) FROM examples WHERE dataset_id = ?", (dataset_id,)).fetchone()
+    return int(n)

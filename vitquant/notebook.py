@@ -1,0 +1,29 @@
+"""The figures of the notebook that this project grew from, as it printed them, to set beside one's own.
+
+Measured by its author, on another machine, with dinov2_vitb14_reg_lc and Torch Hub's weights.
+"""
+
+MODEL = "dinov2_vitb14_reg_lc"
+
+ACCURACY = (
+    # variant, share of Tiny-ImageNet's 10,000 pictures whose class is among the first five answers
+    {"variant": "fp32", "top-5": 0.7209},
+    {"variant": "qint8", "top-5": 0.0718},
+    {"variant": "float16", "top-5": 0.7208},
+)
+
+LATENCY_S = (
+    # seconds a batch on 6 threads
+    {"shape": "1x518", "fp32": 3.1, "qint8": 2.1, "float16": 2.7},
+    {"shape": "2x518", "fp32": 4.4, "qint8": 3.9, "float16": 4.2},
+    {"shape": "4x518", "fp32": 8.8, "qint8": 8.2, "float16": 10.8},
+    {"shape": "8x518", "fp32": 23.1, "qint8": 18.2, "float16": 20.7},
+)
+
+SIZE = (
+    # The notebook calls both columns MB; its disk figures are MiB (2^20 bytes), its memory figures MB
+    # (10^6 bytes) and only what parameters() counts.
+    {"variant": "fp32", "disk (MiB)": 345.026460647583, "memory (MB)": 361.698208},
+    {"variant": "qint8", "disk (MiB)": 91.05587959289551, "memory (MB)": 6.263808},
+    {"variant": "float16", "disk (MiB)": 345.040864944458, "memory (MB)": 6.263808},
+)
