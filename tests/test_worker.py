@@ -8,7 +8,7 @@ import pytest
 
 from vitquant import database, predictions, runs
 from vitquant.errors import VitquantError
-from vitquant.measurements import AccuracyRequest
+from vitquant.measurements import AccuracyRequest, Journal
 from vitquant.predictions import Prediction
 from vitquant.worker import PredictionWorker
 
@@ -53,7 +53,7 @@ def test_what_is_computed_on_demand_is_what_a_run_stores(
     assert [set(answers) for answers in on_demand] == [{"fp32", "qint8"}] * 2
 
     with database.opened(tmp_path / "other.sqlite") as other:
-        request.measure(other, lambda done, total, message: None)
+        request.measure(other, Journal(lambda done, total, message: None))
         assert [stored(other, picture) for picture in pictures] == on_demand
 
 

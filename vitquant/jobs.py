@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from vitquant import database, machine, measurements, paths, runs
 from vitquant.errors import Cancelled, VitquantError
-from vitquant.measurements import Progress, Request
+from vitquant.measurements import Journal, Request
 from vitquant.runs import Rows, Run
 
 POLL_S = 0.2
@@ -28,6 +28,7 @@ TERMINATE_S = 1.0
 """A cancelled run's process gets this long to end by itself; all it has measured is committed."""
 
 Waiting = Callable[[str], None]
+OnProgress = Callable[[int, int, str], None]
 
 
 def start(db: sqlite3.Connection, request: Request) -> Run:
@@ -58,7 +59,7 @@ def run_here(
     request: Request,
     *,
     again: bool = False,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
     on_wait: Waiting | None = None,
 ) -> Rows:
     """Answer from the store, or measure in this process, and return the rows.
@@ -154,7 +155,7 @@ def _last_words(exit_status: int) -> str:
     return f"The run's process ended early, with exit status {exit_status}; runs.log says more. {kept}"
 
 
-def _carry_out(db: sqlite3.Connection, run: Run, on_progress: Progress | None) -> Rows:
+def _carry_out(db: sqlite3.Connection, run: Run, on_progress: OnProgress | None) -> Rows:
     run = runs.claim(db, run.id)
 
     def progress(done: int, total: int, message: str) -> None:
@@ -163,7 +164,8 @@ def _carry_out(db: sqlite3.Connection, run: Run, on_progress: Progress | None) -
             on_progress(done, total, message)
 
     try:
-        rows = measurements.from_plain(run.kind, run.request).measure(db, progress)
+        journal = Journal(progress, lambda rows: runs.keep(db, run.id, rows), run.result or ())
+        rows = measurements.from_plain(run.kind, run.request).measure(db, journal)
     except Cancelled as error:
         runs.finish(db, run.id, "cancelled", str(error))
         raise
@@ -181,7 +183,7 @@ def _carry_out(db: sqlite3.Connection, run: Run, on_progress: Progress | None) -
         runs.finish(db, run.id, "failed", f"Unexpected: {type(error).__name__}: {error}")
         raise
     runs.finish(db, run.id, "done", result=rows)
-    return rows
+    return runs.get(db, run.id).result or []  # exactly what will be read back
 
 
 @contextmanager

@@ -5,7 +5,7 @@ Nothing here imports torch until measure() is called.
 """
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -14,8 +14,22 @@ from vitquant.errors import InputError
 from vitquant.runs import Rows, Run
 from vitquant.variants import check_available, recipe
 
-Progress = Callable[[int, int, str], None]
-"""Called with done, total and a few words; raises Cancelled where the run is to stop."""
+
+@dataclass(frozen=True)
+class Journal:
+    """What a measurement tells whoever carries it out, and what it was left by an earlier attempt.
+
+    progress(done, total, message) raises Cancelled where the run is to stop. keep(rows) stores all rows that
+    are finished so far: they stay when the run is stopped, and are its `rows` when it is continued.
+    """
+
+    progress: Callable[[int, int, str], None]
+    keep: Callable[[Rows], None] = lambda rows: None
+    rows: Sequence[Mapping[str, Any]] = ()
+
+    def finished(self, part: str) -> set[Any]:
+        """Which parts (variants, shapes) an earlier attempt has finished."""
+        return {row[part] for row in self.rows}
 
 
 class Request(Protocol):
@@ -35,7 +49,7 @@ class Request(Protocol):
     def stored(self, db: sqlite3.Connection) -> Rows | None:
         """The rows, if all of them are in the store under today's identity."""
 
-    def measure(self, db: sqlite3.Connection, progress: Progress) -> Rows:
+    def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         """Measure what is missing and return the rows."""
 
     def origin(self, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
@@ -76,14 +90,14 @@ class AccuracyRequest:
         series = self.plan(db).series[self.variants[-1]]
         return series.environment, series.measured_at
 
-    def measure(self, db: sqlite3.Connection, progress: Progress) -> Rows:
+    def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         plan = self.plan(db)
         n = plan.count(self.limit)
         wanted = accuracy.missing(db, plan, n)
         # Pictures that every variant has answered before count as done from the start.
         stored = n - len({position for positions in wanted.values() for position in positions})
         what = f"pictures, {stored:,} of them stored before" if stored else "pictures"
-        accuracy.measure(db, plan, wanted, lambda done, _: progress(stored + done, n, what))
+        accuracy.measure(db, plan, wanted, lambda done, _: journal.progress(stored + done, n, what))
         return accuracy.rows(db, plan, self.variants, n)
 
 
@@ -109,16 +123,26 @@ class LatencyRequest:
     def origin(self, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
         return _origin(db, self)
 
-    def measure(self, db: sqlite3.Connection, progress: Progress) -> Rows:
+    def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         from vitquant import latency
         from vitquant.predict import load_variants
 
+        rows = [dict(row) for row in journal.rows]
+        finished = journal.finished("shape")
+        shapes = [s for s in latency.parse_shapes(",".join(self.shapes)) if str(s) not in finished]
         models = load_variants(weights.resolve(self.model, self.weights), self.variants, machine.engine())
-        shapes = latency.parse_shapes(",".join(self.shapes))
         timings = latency.measure(
-            models, shapes, self.threads, seconds_per_shape=self.seconds_per_shape, on_progress=progress
+            models,
+            shapes,
+            self.threads,
+            seconds_per_shape=self.seconds_per_shape,
+            on_progress=journal.progress,
         )
-        return latency.rows(list(timings))
+        # They come shape by shape, one timing for each variant.
+        for of_one_shape in zip(*[iter(timings)] * len(models), strict=True):
+            rows += latency.rows(of_one_shape)
+            journal.keep(rows)
+        return rows
 
 
 @dataclass(frozen=True)
@@ -140,17 +164,20 @@ class SizeRequest:
     def origin(self, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
         return _origin(db, self)
 
-    def measure(self, db: sqlite3.Connection, progress: Progress) -> Rows:
+    def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         from vitquant import footprint, models, variants
 
         model = models.load(weights.resolve(self.model, self.weights))
-        rows: Rows = []
-        for done, name in enumerate(self.variants):
-            progress(done, len(self.variants), name)
+        rows = [dict(row) for row in journal.rows]
+        for name in self.variants:
+            if name in journal.finished("variant"):
+                continue
+            journal.progress(self.variants.index(name), len(self.variants), name)
             variant = variants.build(model, name, machine.engine())
             rows.append({"variant": name, **asdict(footprint.measure(variant))})
+            journal.keep(rows)
             del variant  # one variant in memory at a time
-        progress(len(self.variants), len(self.variants), "")
+        journal.progress(len(self.variants), len(self.variants), "")
         return rows
 
 
@@ -176,18 +203,20 @@ class ProfileRequest:
     def origin(self, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
         return _origin(db, self)
 
-    def measure(self, db: sqlite3.Connection, progress: Progress) -> Rows:
+    def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         from vitquant import latency, profile
         from vitquant.predict import load_variants
 
-        models = load_variants(weights.resolve(self.model, self.weights), self.variants, machine.engine())
+        rows = [dict(row) for row in journal.rows]
+        lacking = [name for name in self.variants if name not in journal.finished("variant")]
+        models = load_variants(weights.resolve(self.model, self.weights), lacking, machine.engine())
         [shape] = latency.parse_shapes(self.shape)
-        rows: Rows = []
-        for done, (name, model) in enumerate(models.items()):
-            progress(done, len(models), name)
+        for name, model in models.items():
+            journal.progress(self.variants.index(name), len(self.variants), name)
             operators = profile.measure(model, shape, self.threads, stacks=self.stacks)
-            rows.extend({"variant": name, **asdict(operator)} for operator in operators)
-        progress(len(models), len(models), "")
+            rows += [{"variant": name, **asdict(operator)} for operator in operators]
+            journal.keep(rows)
+        journal.progress(len(self.variants), len(self.variants), "")
         return rows
 
 

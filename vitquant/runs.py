@@ -124,12 +124,18 @@ def report(db: sqlite3.Connection, run_id: int, done: int, total: int, message: 
         raise Cancelled(f"Run {run_id} was cancelled; what it had measured is kept.")
 
 
+def keep(db: sqlite3.Connection, run_id: int, rows: Rows) -> None:
+    """Store the rows that are finished so far; they stay whatever becomes of the run."""
+    db.execute("UPDATE runs SET result = ? WHERE id = ?", (json.dumps(rows), run_id))
+
+
 def finish(
     db: sqlite3.Connection, run_id: int, state: str, message: str | None = None, result: Rows | None = None
 ) -> None:
-    """Set how the run ended: done, failed or cancelled. Its last message stays unless there is a new one."""
+    """Set how the run ended: done, failed or cancelled. Message and rows stay where none are given."""
     db.execute(
-        "UPDATE runs SET state = ?, message = coalesce(?, message), result = ?, ended_at = ? WHERE id = ?",
+        "UPDATE runs SET state = ?, message = coalesce(?, message), "
+        "result = coalesce(?, result), ended_at = ? WHERE id = ?",
         (state, message, None if result is None else json.dumps(result), now(), run_id),
     )
 
