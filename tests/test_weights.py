@@ -270,7 +270,8 @@ def test_a_failed_download_leaves_nothing_and_says_what_to_do(
     reason: str,
 ) -> None:
     mirror.answer = answer
-    monkeypatch.setattr(weights, "STALLED_AFTER_S", 0.5)
+    if answer is stalled:  # the limit holds for the mirror's sockets too, which may be slow on a busy machine
+        monkeypatch.setattr(weights, "STALLED_AFTER_S", 0.5)
     with pytest.raises(InputError) as caught:
         weights.fetch(weights.resolve(SMALL, "hub"))
     said = str(caught.value)
