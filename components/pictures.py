@@ -160,12 +160,16 @@ def top5(variant: str, prediction: Prediction, true_class: int) -> None:
         rows.append(
             f'<div class="vq-row"><span class="vq-words">{html.escape(label.words)} '
             f'<span class="vq-faint">{label.wnid}</span>{true}</span>'
-            f'<span class="vq-number">{probability:.3f}</span>'
+            f'<span class="vq-number">{_probability(probability)}</span>'
             f'<div class="vq-track"><div class="vq-bar" style="width: {100 * probability:.2f}%; '
             f'background-color: {look.colour};{image}"></div></div></div>'
         )
     scale = '<div class="vq-scale" aria-hidden="true"><span>0</span><span>0.5</span><span>1</span></div>'
     st.html(f'<div class="vq-top5">{"".join(rows)}{scale}</div>')
+
+
+def _probability(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.0005 else "&lt; 0.001"
 
 
 def _name(variant: str) -> str:
