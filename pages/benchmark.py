@@ -175,8 +175,7 @@ def _latency_result(chosen: Choices, run: Run) -> None:
     features = ", ".join(run.environment.get("cpu_features", [])) or "no special instructions"
     st.caption(f"Medians with quartiles. The CPU offers {features}, which decides the ratios.")
     st.plotly_chart(charts.latency(rows), config=charts.CONFIG, alt=charts.latency_alt(rows), key="latency")
-    sentences = [wording.speed_sentence(row) for row in run.result or []]
-    st.markdown("\n".join(f"- {sentence}" for sentence in sentences if sentence))
+    st.markdown("\n".join(f"- {sentence}" for sentence in wording.speed_sentences(run.result or [])))
     table = rows[list(LATENCY_COLUMNS)].copy()
     table[["median_s", "q1_s", "q3_s"]] *= 1e3
     st.dataframe(

@@ -42,7 +42,7 @@ def _no_pictures(chosen: Choices) -> None:
         "Look at pictures, and see what each quantized version of a vision transformer still recognises. "
         f"One line in the project's folder brings {spec.pictures:,} pictures of {spec.classes} kinds in, from "
         "the archive `tiny-imagenet-200.zip` "
-        "([248 MB, from Stanford](http://cs231n.stanford.edu/tiny-imagenet-200.zip)):"
+        "([from Stanford](http://cs231n.stanford.edu/tiny-imagenet-200.zip)):"
     )
     st.code(f".venv/bin/{spec.how_to_get}", language="bash")
     st.button("Look again", icon=":material/refresh:")

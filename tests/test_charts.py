@@ -88,8 +88,11 @@ def test_sentences_claim_no_more_than_the_test_carries() -> None:
     assert "exactly where fp32 is" in wording.accuracy_sentence(same)
 
 
-def test_speed_in_words() -> None:
-    assert wording.speed_sentence(LATENCY[1]) == "**qint8** is 2.00 times as fast as fp32 at 1x70."
-    assert "about as long" in str(wording.speed_sentence(LATENCY[1] | {"ratio_to_fp32": 1.02}))
-    assert "2.00 times as slow" in str(wording.speed_sentence(LATENCY[1] | {"ratio_to_fp32": 0.5}))
-    assert wording.speed_sentence(LATENCY[0]) is None
+def test_speed_in_words_claims_nothing_where_the_quartiles_overlap() -> None:
+    fp32, qint8 = LATENCY[:2]
+    assert wording.speed_sentences([fp32, qint8]) == ["**qint8** at 1x70: 2.00 times as fast as fp32."]
+    assert wording.speed_sentences([qint8]) == []
+    [slower] = wording.speed_sentences([fp32, qint8 | {"median_s": 0.2, "q1_s": 0.19, "q3_s": 0.21}])
+    assert slower == "**qint8** at 1x70: slower than fp32, taking 2.00 times as long."
+    [noisy] = wording.speed_sentences([fp32, qint8 | {"q3_s": 0.3}])
+    assert "no clear difference" in noisy

@@ -345,7 +345,7 @@ def test_stored_latency_and_profile_are_shown(plan: accuracy.Plan) -> None:
     store_run(LATENCY, LATENCY_ROWS)
     store_run(PROFILE, PROFILE_ROWS)
     at = visit("benchmark")
-    assert "**qint8** is 2.00 times as fast as fp32 at 1x70." in text_of(at)
+    assert "**qint8** at 1x70: 2.00 times as fast as fp32." in text_of(at)
     tables = [frame.value for frame in at.dataframe]
     assert any("operator" in table and list(table["operator"]) == ["aten::addmm"] for table in tables)
 

@@ -5,7 +5,7 @@
 Tiny-ImageNet's pictures may not be passed on, and Torch Hub's weights need a download; so a random
 ViT-S/14 in DINOv2's form gets a head fitted to the drawings, and outlier channels like DINOv2's own (four
 in each LayerNorm, scaled by 60, undone in the layer that follows), which are what int8 stumbles over.
-Needs Chromium and takes about five minutes.
+Needs Chromium and takes a few minutes.
 """
 
 import os
@@ -35,13 +35,12 @@ FITTED_PER_CLASS = 80
 OUTLIERS, OUTLIER_SCALE = 4, 60.0
 
 SHOTS = (
-    # file, address ({broken}: a picture that int8 broke), width, theme, tab
-    ("explorer.png", "?wrong=qint8", 1280, "light", None),
-    ("picture.png", "?picture={broken}", 1280, "dark", None),
-    ("benchmark.png", "benchmark", 1280, "light", None),
-    ("latency.png", "benchmark", 1280, "dark", "Latency"),
-    ("size.png", "size", 1280, "light", None),
-    ("explorer-phone.png", "", 390, "dark", None),
+    # file, address ({broken}: a picture that int8 broke), width, theme
+    ("explorer.png", "?wrong=qint8", 1280, "light"),
+    ("picture.png", "?picture={broken}", 1280, "dark"),
+    ("benchmark.png", "benchmark", 1280, "light"),
+    ("size.png", "size", 1280, "light"),
+    ("explorer-phone.png", "", 390, "dark"),
 )
 
 
@@ -110,13 +109,8 @@ def _plant_outliers(model: models.LinearClassifier) -> None:
 
 
 def measure(weights: Path) -> None:
-    """Store accuracy, size, latency and profile, each from a process of its own, as a terminal would."""
-    for command in (
-        "size",
-        "latency --shapes 1x70,8x70",
-        "profile --shape 1x70",
-        f"accuracy --dataset {drawn.DATASET}",
-    ):
+    """Store size and accuracy, each from a process of its own, as a terminal would."""
+    for command in ("size", f"accuracy --dataset {drawn.DATASET}"):
         arguments = [*command.split(), "--model", MODEL, "--weights", str(weights)]
         subprocess.run(
             [sys.executable, "-m", "vitquant", "benchmark", *arguments, "--variants", "fp32,qint8,float16"],
@@ -145,14 +139,12 @@ def shoot() -> None:
         _wait(f"http://localhost:{port}/_stcore/health")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-            for file, address, width, theme, tab in SHOTS:
+            for file, address, width, theme in SHOTS:
                 viewport = {"width": width, "height": 900 if width > 500 else 844}
                 with browser.new_context(viewport=viewport, color_scheme=theme) as context:  # type: ignore[arg-type]
                     page = context.new_page()
                     page.goto(f"http://localhost:{port}/{address.format(broken=broken)}")
                     page.wait_for_selector(SETTLED, timeout=60_000)
-                    if tab:
-                        page.get_by_role("tab", name=tab, exact=True).click()
                     page.wait_for_load_state("networkidle")
                     page.wait_for_timeout(1500)  # charts are drawn after the script has run to its end
                     page.screenshot(path=DOCS / file)

@@ -1,6 +1,6 @@
 """Measured values in plain sentences. What a sentence claims, its interval or test has to carry."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitquant.accuracy import REFERENCE
@@ -27,13 +27,24 @@ def accuracy_sentence(row: Mapping[str, Any]) -> str:
     return f"{right}; {against}, {verdict}."
 
 
-def speed_sentence(row: Mapping[str, Any]) -> str | None:
-    """How one variant's latency row compares with fp32's; None for fp32, and where it was not measured."""
-    ratio = row["ratio_to_fp32"]
-    if row["variant"] == REFERENCE or ratio is None:
-        return None
-    if 0.95 <= ratio <= 1.05:  # medians of one model differ so much between runs
-        return f"**{row['variant']}** takes about as long as {REFERENCE} at {row['shape']} ({ratio:.2f}×)."
+def speed_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How each variant's latency rows compare with fp32's at the same shape; none where fp32 is missing."""
+    references = {row["shape"]: row for row in rows if row["variant"] == REFERENCE}
+    return [
+        _speed_sentence(row, references[row["shape"]])
+        for row in rows
+        if row["variant"] != REFERENCE and row["shape"] in references
+    ]
+
+
+def _speed_sentence(row: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
+    ratio = reference["median_s"] / row["median_s"]
+    who, where = f"**{row['variant']}**", f"at {row['shape']}"
+    if row["q1_s"] <= reference["q3_s"] and reference["q1_s"] <= row["q3_s"]:
+        return (
+            f"{who} {where}: no clear difference from {REFERENCE}, the quartiles overlap "
+            f"({ratio:.2f} times as fast by the medians)."
+        )
     if ratio > 1:
-        return f"**{row['variant']}** is {ratio:.2f} times as fast as {REFERENCE} at {row['shape']}."
-    return f"**{row['variant']}** is {1 / ratio:.2f} times as slow as {REFERENCE} at {row['shape']}."
+        return f"{who} {where}: {ratio:.2f} times as fast as {REFERENCE}."
+    return f"{who} {where}: slower than {REFERENCE}, taking {1 / ratio:.2f} times as long."
