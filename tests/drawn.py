@@ -137,7 +137,7 @@ def draw(wnid: str, number: int) -> Image.Image:
     drawing = drawing.rotate(rng.uniform(-25, 25), Image.Resampling.BICUBIC)
     scale = rng.uniform(0.6, 0.95)
     drawing = drawing.resize((round(size * scale), round(size * scale)))
-    place = tuple(rng.randint(0, size - edge) for edge in drawing.size)
+    place = (rng.randint(0, size - drawing.width), rng.randint(0, size - drawing.height))
     shadow = Image.new("RGBA", drawing.size)
     shadow.putalpha(drawing.getchannel("A").filter(ImageFilter.GaussianBlur(8)).point(lambda a: a // 3))
     picture.paste(shadow, (place[0] + 8, place[1] + 10), shadow)

@@ -122,7 +122,7 @@ def measure(
     """
     import torch
 
-    from vitquant.predict import load_variants
+    from vitquant.predict import load_for_pass
 
     if not wanted:
         return
@@ -131,7 +131,7 @@ def measure(
     torch.set_num_threads(1)
     pool = ThreadPoolExecutor(threads)
     try:
-        models = load(wanted) if load else load_variants(plan.weights, wanted, machine.engine())
+        models = load(wanted) if load else load_for_pass(plan.weights, wanted, plan.image_size)
         batches = list(_batches(wanted))
         total = sum(len(_positions(batch)) for batch in batches)
         done = 0

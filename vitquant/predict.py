@@ -1,6 +1,8 @@
 """Pictures -> logits -> top-k: the one place that runs a model on pictures."""
 
+import warnings
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -9,7 +11,7 @@ from scipy.special import log_softmax
 from torch import nn
 from torchvision import transforms
 
-from vitquant import models, variants
+from vitquant import machine, models, variants
 from vitquant.catalog import check_image_size
 from vitquant.weights import Weights
 
@@ -82,3 +84,28 @@ def load_variants(weights: Weights, names: Iterable[str], engine: str) -> dict[s
     """
     model = models.load(weights)
     return {name: variants.build(model, name, engine) for name in names}
+
+
+def load_for_pass(weights: Weights, names: Iterable[str], image_size: int) -> dict[str, nn.Module]:
+    """The variants as an accuracy pass runs them: as load_variants has them, but those that take one
+    picture at a time are traced, since there the Python between their layers weighs most."""
+    models = load_variants(weights, names, machine.engine())
+    return {
+        name: traced(model, image_size) if variants.recipe(name).batch_dependent else model
+        for name, model in models.items()
+    }
+
+
+def traced(model: nn.Module, image_size: int) -> nn.Module:
+    """The same model for single pictures of one size, recorded as TorchScript.
+
+    Its answers are the same to the last bit. With no Python between the layers, threads no longer wait for
+    each other there: int8 at batch 1 gains about half its speed again (benchmarks/threads_or_batches.py).
+    """
+    with warnings.catch_warnings(), torch.inference_mode():
+        # torch announces TorchScript's end; requirements.txt bounds torch, and untraced models do as well.
+        warnings.filterwarnings("ignore", r".*torch\.jit\.\w+` is deprecated", FutureWarning)
+        # The check of the image size cannot change for a model that is only given this one.
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        example = torch.zeros(1, 3, image_size, image_size)
+        return cast(nn.Module, torch.jit.trace(model, example, check_trace=False))

@@ -1,20 +1,17 @@
 """Where a model's weights come from: Torch Hub's checkpoints, a folder, or a random rule.
 
-Imports torch only to download.
+Imports no torch.
 """
 
 import hashlib
 import os
-import socket
 import tempfile
-import threading
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError, URLError
+
+import requests
 
 from vitquant import catalog, paths
 from vitquant.errors import InputError
@@ -24,6 +21,8 @@ RANDOM_DIGEST = "random-1"
 
 STALLED_AFTER_S = 60.0
 """How long a download may wait for its next bytes."""
+
+BLOCK_BYTES = 2**20
 
 Progress = Callable[[int, int], None]
 """Called with the bytes that have come and the bytes expected."""
@@ -78,10 +77,16 @@ def is_here(weights: Weights) -> bool:
 def digest(weights: Weights, digest_file: Callable[[Path], str]) -> str:
     """What tells these weights from any others, wherever the files lie.
 
-    digest_file: gives a file's SHA-256, and may remember it.
+    digest_file: gives a file's SHA-256, and may remember it. Raises InputError where a file is not here.
     """
     if weights.source == "random":
         return RANDOM_DIGEST
+    if not is_here(weights):
+        missing = " and ".join(str(file) for file in weights.files if not file.is_file())
+        raise InputError(
+            f"The weights of {weights.model} are not here ({missing} is missing): `python -m vitquant predict` "
+            "and `benchmark` download them; without a network, --weights takes a folder, or random."
+        )
     lines = "".join(f"{file.name} {digest_file(file)}\n" for file in weights.files)
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -106,9 +111,9 @@ def fetch(weights: Weights, progress: Progress | None = None) -> None:
     before = 0
     for url, file, least_bytes in lacking:
 
-        def show(came: int, before: int = before) -> None:
-            if progress:
-                progress(min(before + came, expected), expected)
+        def show(came: int, before: int = before, least_bytes: int = least_bytes) -> None:
+            if progress:  # headers make a file somewhat larger than its numbers
+                progress(before + min(came, least_bytes), expected)
 
         _download(url, file, least_bytes, show)
         show(least_bytes)
@@ -117,32 +122,40 @@ def fetch(weights: Weights, progress: Progress | None = None) -> None:
 
 def _download(url: str, file: Path, least_bytes: int, show: Callable[[int], None]) -> None:
     """Download one checkpoint; the file is there afterwards, or not at all and InputError raised."""
-    from torch.hub import download_url_to_file
-
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as staging:
+        with (
+            tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as staging,
+            requests.get(url, stream=True, timeout=STALLED_AFTER_S) as reply,
+        ):
+            reply.raise_for_status()
             came = Path(staging) / file.name
-            with _watching(Path(staging), show), _giving_up_after(STALLED_AFTER_S):
-                download_url_to_file(url, str(came), progress=False)
-            # torch's function takes a connection that closes early for the end of the file.
+            with came.open("wb") as out:
+                for block in reply.iter_content(BLOCK_BYTES):
+                    out.write(block)
+                    show(out.tell())
             if not _is_whole(came, least_bytes):
                 raise OSError(
                     f"the {came.stat().st_size:,} bytes that came are not the whole checkpoint, "
                     f"which has more than {least_bytes:,}"
                 )
             came.replace(file)
-    except (OSError, ValueError, HTTPException) as error:  # ValueError: what is no URL at all
+    except OSError as error:  # every error of requests is one
         raise InputError(
             f"{url} could not be downloaded: {_reason(error)}. Set VITQUANT_HUB_URL to a mirror, or name a "
             "folder that holds the checkpoint files (--weights FOLDER), or go without (--weights random)."
         ) from error
 
 
-def _reason(error: Exception) -> str:
-    """Why a download failed, without Python's wrapping: "Connection refused"."""
-    inner = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
-    return str(getattr(inner, "strerror", None) or inner).rstrip(".")
+def _reason(error: OSError) -> str:
+    """Why a download failed, in a few words: requests' own run over several lines."""
+    if isinstance(error, requests.HTTPError):
+        return f"the server answers {error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection was cut before the end"
+    if isinstance(error, requests.ConnectionError | requests.Timeout):
+        return "the server could not be reached, broke off, or fell silent"
+    return str(error.strerror or error).rstrip(".")
 
 
 def _is_whole(file: Path, least_bytes: int) -> bool:
@@ -150,39 +163,3 @@ def _is_whole(file: Path, least_bytes: int) -> bool:
     with file.open("rb") as opened:
         begins_as_zip = opened.read(2) == b"PK"
     return file.stat().st_size >= least_bytes and (not begins_as_zip or zipfile.is_zipfile(file))
-
-
-@contextmanager
-def _giving_up_after(seconds: float) -> Iterator[None]:
-    """Meanwhile new connections fail when nothing comes for so long: torch's function sets no limit."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-@contextmanager
-def _watching(folder: Path, show: Callable[[int], None], interval_s: float = 0.25) -> Iterator[None]:
-    """Meanwhile show how many bytes the folder holds, a few times a second."""
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(interval_s):
-            show(_bytes_in(folder))
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
-
-
-def _bytes_in(folder: Path) -> int:
-    try:
-        return sum(file.stat().st_size for file in folder.iterdir())
-    except OSError:  # renamed in this very moment
-        return 0

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from vitquant import accuracy, database, machine, paths, predictions, runs
+from vitquant import accuracy, database, paths, predictions, runs
 from vitquant.errors import VitquantError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class _LoadedModel:
     """The process's side: the variants of the last model asked for, so that the next picture is quick."""
 
     def __init__(self) -> None:
-        self._of: tuple[str, ...] = ()
+        self._of: tuple[str, str, int] | None = None  # model, digest of its weights, image size
         self._variants: dict[str, nn.Module] = {}
 
     def answer(self, db: sqlite3.Connection, question: Mapping[str, Any]) -> None:
@@ -141,14 +141,15 @@ class _LoadedModel:
         accuracy.measure(db, plan, wanted, load=load)
 
     def _load(self, plan: accuracy.Plan, names: tuple[str, ...]) -> "dict[str, nn.Module]":
-        from vitquant.predict import load_variants
+        from vitquant.predict import load_for_pass
 
-        of = (plan.weights.model, plan.series[accuracy.REFERENCE].identity.weights_digest)
+        digest = plan.series[accuracy.REFERENCE].identity.weights_digest
+        of = (plan.weights.model, digest, plan.image_size)
         if self._of != of:
             self._variants, self._of = {}, of
         lacking = [name for name in names if name not in self._variants]
         if lacking:
-            self._variants |= load_variants(plan.weights, lacking, machine.engine())
+            self._variants |= load_for_pass(plan.weights, lacking, plan.image_size)
         return {name: self._variants[name] for name in names}
 
 
