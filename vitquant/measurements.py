@@ -101,8 +101,22 @@ class AccuracyRequest:
         return accuracy.rows(db, plan, self.variants, n)
 
 
+class _KeptWithItsRun:
+    """A measurement whose rows are kept with its run (accuracy's are read from the stored predictions)."""
+
+    def stored(self: Request, db: sqlite3.Connection) -> Rows | None:
+        run = _newest(db, self)
+        return run.result if run else None
+
+    def origin(self: Request, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
+        run = _newest(db, self)
+        if run is None:
+            raise InputError(f"Nothing is stored yet for this {self.kind} run.")
+        return run.environment, run.ended_at or run.created_at
+
+
 @dataclass(frozen=True)
-class LatencyRequest:
+class LatencyRequest(_KeptWithItsRun):
     """Seconds a forward pass takes, for each shape ("8x70": 8 pictures of 70 x 70)."""
 
     kind: ClassVar[str] = "latency"
@@ -115,13 +129,6 @@ class LatencyRequest:
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
         return _identity(db, self) | {"machine": machine.machine_name()}
-
-    def stored(self, db: sqlite3.Connection) -> Rows | None:
-        run = _newest(db, self)
-        return run.result if run else None
-
-    def origin(self, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
-        return _origin(db, self)
 
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         from vitquant import latency
@@ -146,7 +153,7 @@ class LatencyRequest:
 
 
 @dataclass(frozen=True)
-class SizeRequest:
+class SizeRequest(_KeptWithItsRun):
     """Bytes on disk and in memory."""
 
     kind: ClassVar[str] = "size"
@@ -156,13 +163,6 @@ class SizeRequest:
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
         return _identity(db, self)
-
-    def stored(self, db: sqlite3.Connection) -> Rows | None:
-        run = _newest(db, self)
-        return run.result if run else None
-
-    def origin(self, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
-        return _origin(db, self)
 
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         from vitquant import footprint, models, variants
@@ -182,7 +182,7 @@ class SizeRequest:
 
 
 @dataclass(frozen=True)
-class ProfileRequest:
+class ProfileRequest(_KeptWithItsRun):
     """Where the time of a forward pass goes: operators by self time and memory, per variant."""
 
     kind: ClassVar[str] = "profile"
@@ -195,13 +195,6 @@ class ProfileRequest:
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
         return _identity(db, self) | {"machine": machine.machine_name()}
-
-    def stored(self, db: sqlite3.Connection) -> Rows | None:
-        run = _newest(db, self)
-        return run.result if run else None
-
-    def origin(self, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
-        return _origin(db, self)
 
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         from vitquant import latency, profile
@@ -253,10 +246,3 @@ def _identity(db: sqlite3.Connection, request: LatencyRequest | SizeRequest | Pr
 def _newest(db: sqlite3.Connection, request: Request) -> Run | None:
     key = runs.run_key(request.kind, to_plain(request), request.identity(db))
     return next(iter(runs.find(db, key=key, states=("done",))), None)
-
-
-def _origin(db: sqlite3.Connection, request: Request) -> tuple[Mapping[str, Any], str]:
-    run = _newest(db, request)
-    if run is None:
-        raise InputError(f"Nothing is stored yet for this {request.kind} run.")
-    return run.environment, run.ended_at or run.created_at
