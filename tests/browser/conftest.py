@@ -1,6 +1,7 @@
 """A real headless Chromium, and a dashboard of the test's own to look at."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import ROOT, missing
 
-CHROMIUM = Path(os.environ.get("VITQUANT_CHROMIUM", "/usr/bin/chromium"))
+NAMES = ("chromium", "chromium-browser", "google-chrome")  # as scripts/test looks for them
+CHROMIUM = os.environ.get("VITQUANT_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 # As root Chromium needs --no-sandbox; the others keep it from asking the network for anything.
 FLAGS = [
     "--no-sandbox",
@@ -50,8 +52,8 @@ class Server:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        missing(f"{CHROMIUM}, a Chromium to drive (VITQUANT_CHROMIUM names another)")
+    if CHROMIUM is None or not Path(CHROMIUM).exists():
+        missing(f"a Chromium to drive: {' or '.join(NAMES)} on the PATH, or VITQUANT_CHROMIUM naming one")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
