@@ -1,4 +1,5 @@
-"""Peak memory of an accuracy pass over 1,000 and over 10,000 pictures, each in a fresh process.
+"""Memory of an accuracy pass over 1,000 and over 10,000 pictures, each in a fresh process: the process's peak,
+and the most that was resident during the pass itself (loading the model may have peaked higher).
 
 python -m benchmarks.memory_of_a_pass [--model dinov2_vits14_reg_lc] [--variants fp32,qint8,float16]
 """
@@ -10,7 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
+
 from vitquant import accuracy, database, machine
+
+MIB = 2**20
 
 
 def one_pass(model: str, variants: list[str], pictures: int) -> None:
@@ -23,8 +28,13 @@ def one_pass(model: str, variants: list[str], pictures: int) -> None:
             variants=variants,
             image_size=70,
         )
-        accuracy.measure(db, plan, accuracy.missing(db, plan, plan.count(pictures)))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        process, resident = psutil.Process(), [0]
+
+        def look(done: int, total: int) -> None:
+            resident[0] = max(resident[0], process.memory_info().rss)
+
+        accuracy.measure(db, plan, accuracy.missing(db, plan, plan.count(pictures)), look)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, resident[0])
 
 
 def main() -> None:
@@ -37,13 +47,15 @@ def main() -> None:
         one_pass(options.model, options.variants.split(","), options.pictures)
         return
     print(f"{machine.machine_name()}; {options.model}, random weights, {options.variants}")
-    peaks = {}
+    found = {}
     for pictures in (1_000, 10_000):
         command = [sys.executable, "-m", "benchmarks.memory_of_a_pass", "--pictures", str(pictures)]
         command += ["--model", options.model, "--variants", options.variants]
-        peaks[pictures] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        print(f"{pictures:6,} pictures: peak {peaks[pictures] / 2**20:,.0f} MiB")
-    print(f"ratio {peaks[10_000] / peaks[1_000]:.3f}")
+        answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        peak, resident = found[pictures] = tuple(map(int, answer.split()))
+        print(f"{pictures:6,} pictures: peak {peak / MIB:,.0f} MiB, during the pass {resident / MIB:,.0f} MiB")
+    ratios = [many / few for many, few in zip(found[10_000], found[1_000], strict=True)]
+    print(f"ratios 10,000 / 1,000: peak {ratios[0]:.3f}, during the pass {ratios[1]:.3f}")
 
 
 if __name__ == "__main__":

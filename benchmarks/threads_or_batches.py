@@ -3,7 +3,7 @@
 Prints pictures per second for each way, all measured in one run, interleaved; the ratios are to the first
 row of each variant. The accuracy pass takes its chunk size and its workers from this.
 
-    python benchmarks/threads_or_batches.py --model vit_small_patch14_reg4_dinov2 --seconds 1
+    python -m benchmarks.threads_or_batches --model vit_small_patch14_reg4_dinov2 --seconds 1
 """
 
 import argparse

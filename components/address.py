@@ -2,11 +2,11 @@
 
 A widget mirrors a query parameter: it is set from the address before it is drawn, and writes the address
 when it is changed. What another page has chosen is remembered for the visit, since Streamlit's navigation
-drops the query. All names of query parameters and session-state keys are made here.
+drops the query. All names of query parameters are made here.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -91,11 +91,6 @@ def go(**values: object) -> None:
             st.query_params.pop(name, None)
         else:
             st.query_params[name] = str(value)
-
-
-def leading(**values: object) -> Callable[[], None]:
-    """go(), to be called later."""
-    return lambda: go(**values)
 
 
 def _widget_changed(name: str, forgetting: tuple[str, ...]) -> None:

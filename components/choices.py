@@ -126,7 +126,9 @@ def _subject(measured: Sequence[Subject]) -> Subject:
 
     of_model = [s for s in measured if s.model == model]
     sources = _distinct([*(s.weights for s in of_model), *(["hub"] if model in hub else []), "random"])
-    source = address.value_of(address.WEIGHTS, sources, sources[0], what="weights for this model called")
+    source = address.value_of(
+        address.WEIGHTS, sources, sources[0], what="source of weights for this model called"
+    )
     st.selectbox(
         "Weights",
         sources,
@@ -172,22 +174,24 @@ def _answer_set(found: list[AnswerSet]) -> AnswerSet | None:
     """The newest measurement, or the one that is chosen where there are several."""
     if not found:
         return None
-    by_time = {answers.measured_at: answers for answers in found}
-    times = list(by_time)
-    if len(times) == 1:
+    if len(found) == 1:
         address.go(measured=None)
         return found[0]
-    at = address.value_of(address.MEASURED, times, times[0], what="measurement of the time")
+    by_key = {answers.key: answers for answers in found}
+    keys = list(by_key)
+    key = address.value_of(address.MEASURED, keys, keys[0], what="measurement")
     with st.sidebar:
         st.selectbox(
             "Measured",
-            times,
-            format_func=lambda time: f"{time[:16].replace('T', ' ')} · {by_time[time].answered:,} pictures",
+            keys,
+            format_func=lambda key: (
+                f"{by_key[key].measured_at[:16].replace('T', ' ')} · {by_key[key].answered:,} pictures"
+            ),
             help="The same choices, measured under different conditions (another torch, CPU, weights or "
             "pictures): each is kept by itself.",
-            **address.mirror(address.MEASURED, at),
+            **address.mirror(address.MEASURED, key),
         )
-    return by_time[at]
+    return by_key[key]
 
 
 def _asked_size() -> list[int]:

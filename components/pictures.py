@@ -21,7 +21,15 @@ DETAIL = 448
 
 RANDOM = "random weights: predictions are meaningless"
 
-_MARKS = {"circle": "●", "square": "■", "diamond": "◆", "triangle-up": "▲", "cross": "✚", "star": "★"}
+_MARKS = {
+    "circle": "●",
+    "square": "■",
+    "diamond": "◆",
+    "triangle-up": "▲",
+    "cross": "✚",
+    "star": "★",
+    "hexagon": "⬢",
+}
 
 _CSS = """
 <style>
@@ -120,10 +128,10 @@ def verdicts(picture: Picture, variants: Mapping[str, bool], *, random: bool) ->
 
 
 def scores(counts: Mapping[str, tuple[int, int]]) -> None:
-    """How many pictures each variant has right, in one line. counts: by variant, wrong ones and all."""
+    """How many pictures each variant has right, in one line. counts: by variant, right ones and all."""
     parts = [
-        f'<span class="vq-score">{_name(name)} {of - wrong:,} of {of:,} right</span>'
-        for name, (wrong, of) in counts.items()
+        f'<span class="vq-score">{_name(name)} {right:,} of {of:,} right</span>'
+        for name, (right, of) in counts.items()
     ]
     st.html(f'<div class="vq-scores">{"".join(parts)}</div>')
 

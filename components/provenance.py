@@ -16,8 +16,8 @@ def of_answers(chosen: Choices) -> None:
     assert answers is not None
     series = list(answers.series.values())[-1]
     details(
-        f"{choices.summary(chosen.subject)} · {answers.answered:,} pictures answered · "
-        f"{when(answers.measured_at)}",
+        f"{choices.summary(chosen.subject)} · {answers.answered:,} pictures answered, "
+        f"those opened one by one included · {when(answers.measured_at)}",
         series.environment,
         {
             "model": chosen.subject.model,

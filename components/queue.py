@@ -17,6 +17,7 @@ from vitquant.runs import Run
 
 _ACTIVE = "queue:active"
 _PACES = "queue:paces"
+_ERROR = "queue:error"
 
 UNFINISHED_SHOWN = 3
 
@@ -56,14 +57,14 @@ def start(request: Request) -> None:
             run = jobs.start(db, request)
         st.toast(f"Run {run.id} ({run.kind}) is {run.state}.", icon=":material/play_arrow:")
     except VitquantError as error:
-        st.session_state["queue:error"] = str(error)
+        st.session_state[_ERROR] = str(error)
 
 
 def show() -> None:
     """The runs under way, kept up to date while anybody looks; nothing where there are none."""
     with database.opened() as db:
         active = bool(runs.find(db, states=("queued", "running")))
-    if error := st.session_state.pop("queue:error", None):
+    if error := st.session_state.pop(_ERROR, None):
         st.error(error, icon=":material/error:")
     # Somebody else may start a run while this page is looked at: look now and then even when none is there.
     st.fragment(run_every=1.0 if active else 5.0)(_watch)()
@@ -84,8 +85,8 @@ def _watch() -> None:
     for run in active:
         _under_way(run)
     if unfinished:
-        expanded = any(run.state != "cancelled" for run in unfinished)
-        with st.expander(f"Stopped half-way: {len(unfinished)}", expanded=expanded, icon=":material/pause:"):
+        runs_are = "1 run has" if len(unfinished) == 1 else f"{len(unfinished)} runs have"
+        with st.expander(f"{runs_are} stopped half-way", expanded=True, icon=":material/pause:"):
             for run in unfinished:
                 _stopped(run)
     if before is not None and before != now:
@@ -118,7 +119,7 @@ def _under_way(run: Run) -> None:
         if run.state == "queued":
             st.caption("Waiting for its turn: one run at a time is measured.")
         elif not run.total:
-            st.progress(0.0, text="Waking the model: about 10 seconds")
+            st.progress(0.0, text="Waking the model")
         else:
             st.progress(min(run.done / run.total, 1.0), text=_progress(run))
 
@@ -155,8 +156,11 @@ def duration(seconds: float) -> str:
 
 
 def _cancel(run_id: int) -> None:
-    with database.opened() as db:
-        runs.request_cancel(db, run_id)
+    try:
+        with database.opened() as db:
+            runs.request_cancel(db, run_id)
+    except VitquantError as error:
+        st.session_state[_ERROR] = str(error)
 
 
 def _continue(run_id: int) -> None:
@@ -164,4 +168,4 @@ def _continue(run_id: int) -> None:
         with database.opened() as db:
             jobs.resume(db, run_id)
     except VitquantError as error:
-        st.session_state["queue:error"] = str(error)
+        st.session_state[_ERROR] = str(error)

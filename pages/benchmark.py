@@ -77,9 +77,9 @@ def _accuracy(db: sqlite3.Connection, chosen: Choices) -> None:
         _accuracy_form(chosen, nothing_yet=not rows)
     else:
         st.caption(f"{chosen.subject.dataset} is not here: the Explorer page says how to bring it in.")
-    with st.expander("The notebook's own table, for comparison"):
+    with st.expander(notebook.TITLE):
         st.markdown(
-            f"Figures of the notebook, not measured here: `{notebook.MODEL}`, Torch Hub's weights, "
+            f"{notebook.WHAT} `{notebook.MODEL}`, Torch Hub's weights, "
             "Tiny-ImageNet's 10,000 validation pictures."
         )
         st.dataframe(pd.DataFrame(notebook.ACCURACY), hide_index=True, width="content")
@@ -115,6 +115,10 @@ def _accuracy_result(chosen: Choices, found: Rows) -> None:
             ),
         },
         alt=charts.accuracy_alt(rows),
+    )
+    st.caption(
+        "broken: fp32 has it right, the variant wrong; fixed: the reverse. McNemar p: how likely so uneven a "
+        "split is by chance. KL: how far the variant's probabilities are from fp32's, on average."
     )
     provenance.of_answers(chosen)
 
@@ -161,10 +165,9 @@ def _latency(db: sqlite3.Connection, chosen: Choices) -> None:
     else:
         _latency_result(chosen, run)
     _latency_form(chosen, nothing_yet=run is None)
-    with st.expander("The notebook's own table, for comparison"):
+    with st.expander(notebook.TITLE):
         st.markdown(
-            f"Figures of the notebook, not measured here: `{notebook.MODEL}`, seconds a batch, on 6 threads "
-            "of its author's machine."
+            f"{notebook.WHAT} `{notebook.MODEL}`, seconds a batch, on 6 threads of its author's machine."
         )
         st.dataframe(pd.DataFrame(notebook.LATENCY_S), hide_index=True, width="content")
 
@@ -207,7 +210,10 @@ def _latency_form(chosen: Choices, nothing_yet: bool) -> None:
             "8x70 is a batch of eight pictures of 70 × 70. The notebook's: 1x518, 2x518, 4x518, 8x518.",
         )
         threads = _threads_field(right, "latency")
-        st.caption(f"About {SECONDS_PER_SHAPE:.0f} seconds for each shape. Leave the machine alone meanwhile.")
+        st.caption(
+            f"{SECONDS_PER_SHAPE:.0f} seconds for each shape, and longer where a batch takes seconds. "
+            "Leave the machine alone meanwhile."
+        )
         if st.form_submit_button("Start", type="primary") and _any(variants):
             try:
                 shapes = tuple(str(shape) for shape in latency.parse_shapes(text))

@@ -44,7 +44,7 @@ def _no_pictures(chosen: Choices) -> None:
         "the archive `tiny-imagenet-200.zip` "
         "([from Stanford](http://cs231n.stanford.edu/tiny-imagenet-200.zip)):"
     )
-    st.code(f".venv/bin/{spec.how_to_get}", language="bash")
+    st.code(spec.how_to_get, language="bash")
     st.button("Look again", icon=":material/refresh:")
 
 
@@ -133,8 +133,8 @@ def _asked_picture(db: sqlite3.Connection, chosen: Choices) -> Picture | None:
 
 def _grid(db: sqlite3.Connection, chosen: Choices, wanted: Wanted) -> None:
     assert chosen.dataset_id is not None
-    if wanted.counts:
-        pictures.scores(wanted.counts)
+    if chosen.answers:
+        pictures.scores(gallery.scores(db, chosen.answers))
     provenance.stale(chosen.stale)
     n_all = gallery.count(db, chosen.dataset_id, Filter())
     if chosen.pictures_here and (chosen.answers is None or chosen.answers.answered < min(gallery.PAGE, n_all)):
@@ -154,7 +154,8 @@ def _grid(db: sqlite3.Connection, chosen: Choices, wanted: Wanted) -> None:
     offset = (number - 1) * gallery.PAGE
     series_ids = chosen.answers.series_ids if chosen.answers else {}
     shown = gallery.page(db, chosen.dataset_id, series_ids, lets_through, offset=offset)
-    st.caption(f"Pictures {offset + 1:,} to {offset + len(shown):,} of {n:,}, what has been measured first")
+    order = ", what has been measured first" if chosen.answers else ""
+    st.caption(f"Pictures {offset + 1:,} to {offset + len(shown):,} of {n:,}{order}")
     root = _root(chosen)
     variants = {name: name in chosen.stale for name in series_ids}
     with st.grid("auto", min_column_width=124, gap="small", key="pictures"):
@@ -272,7 +273,7 @@ def _with_answers(db: sqlite3.Connection, chosen: Choices, picture: Picture) -> 
         return chosen, None
     worker = server.prediction_worker()
     asked = f"Asking {', '.join(lacking)}"
-    wait = asked if worker.is_awake else "Waking the model: about 10 seconds the first time"
+    wait = asked if worker.is_awake else "Waking the model, which takes a while the first time"
     try:
         with st.spinner(wait, show_time=True):
             worker.predict_picture(

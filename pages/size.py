@@ -32,7 +32,12 @@ def show(db: sqlite3.Connection) -> None:
     queue.show()
     found = gallery.finished_runs(db, "size", chosen.subject)
     if found:
-        _result(chosen, found[0], unit)
+        # The newest run that has all variants; a newer one of a single variant must not hide it.
+        usable = set(choices.usable_variants())
+        whole = next((run for run in found if usable <= set(run.request["variants"])), None)
+        _result(chosen, whole or found[0], unit)
+        if whole is None:
+            _measure(chosen, "Not every variant is measured yet.")
     else:
         _measure(chosen, "Nothing is measured yet for this model and these weights.")
     _notebook()
@@ -42,7 +47,7 @@ def _measure(chosen: Choices, why: str) -> None:
     request = SizeRequest(chosen.subject.model, chosen.subject.weights, tuple(choices.usable_variants()))
     with st.container(border=True):
         words, button = st.columns([3, 2], vertical_alignment="center")
-        words.markdown(f"{why} Building every variant and counting its bytes takes well under a minute.")
+        words.markdown(f"{why} Every variant is built and its bytes are counted, in the background.")
         button.button(
             "Measure the sizes",
             type="primary",
@@ -98,9 +103,9 @@ def _result(chosen: Choices, run: Run, unit_name: str) -> None:
 
 
 def _notebook() -> None:
-    with st.expander("The notebook's own table, for comparison"):
+    with st.expander(notebook.TITLE):
         st.markdown(
-            f"Figures of the notebook, not measured here: `{notebook.MODEL}`, Torch Hub's weights. It calls "
+            f"{notebook.WHAT} `{notebook.MODEL}`, Torch Hub's weights. It calls "
             "both columns MB; its disk figures are MiB, and its memory figures are MB and count "
             "`parameters()` alone."
         )

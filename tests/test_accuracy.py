@@ -66,11 +66,11 @@ def db(pictures: Path) -> Iterator[sqlite3.Connection]:
         yield opened
 
 
-def plan(db: sqlite3.Connection, *variants: str) -> accuracy.Plan:
+def plan(db: sqlite3.Connection, *variants: str, weights_source: str = "random") -> accuracy.Plan:
     return accuracy.plan(
         db,
         model="dinov2_vits14_reg_lc",
-        weights_source="random",
+        weights_source=weights_source,
         dataset_name="tiny-imagenet",
         variants=variants,
         image_size=SIZE,
@@ -212,6 +212,20 @@ def test_a_damaged_picture_ends_the_pass_with_its_name_and_keeps_the_rest(
     with pytest.raises(InputError, match=last.path):
         measure(db, N)
     assert len(everything(db)) >= accuracy.BATCH
+
+
+def test_the_same_weights_under_another_name_are_the_same_series_found_by_the_newest_name(
+    db: sqlite3.Connection, tmp_path: Path
+) -> None:
+    names = []
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        folder.mkdir()
+        for name in ("dinov2_vits14_reg4_pretrain.pth", "dinov2_vits14_reg4_linear4_head.pth"):
+            (folder / name).write_bytes(b"read by digest only")
+        names.append(str(folder))
+    series = [plan(db, weights_source=name).series["fp32"] for name in names]
+    assert series[0].id == series[1].id
+    assert series[1].identity.weights == names[1]
 
 
 @pytest.mark.parametrize("limit", [0, -1])

@@ -66,6 +66,10 @@ def picture(tmp_path: Path) -> Path:
     return file
 
 
+def on_two_cores() -> None:
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+
+
 def wait_for(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + 120
     while not condition():
@@ -140,6 +144,7 @@ def test_predict_answers_every_picture_with_every_variant_in_order(data_dir: Pat
         assert set(a["predictions"][0]) == {"rank", "index", "wnid", "words", "probability"}
 
 
+@pytest.mark.slow
 def test_predict_walks_through_the_notebooks_example(with_pictures: Path) -> None:
     words = ["predict", "--dataset", "tiny-imagenet", "--index", "999", *SMALL, "--variants", "fp32"]
     [one] = answer(*words, "--json")
@@ -148,6 +153,7 @@ def test_predict_walks_through_the_notebooks_example(with_pictures: Path) -> Non
     assert one["true_class"]["words"] in vitquant(*words).stdout
 
 
+@pytest.mark.slow
 def test_predict_and_the_accuracy_run_agree(with_pictures: Path) -> None:
     answer(*ACCURACY, "--limit", "8", "--variants", "fp32,qint8")
     with sqlite3.connect(with_pictures / "vitquant.sqlite") as db:
@@ -160,7 +166,9 @@ def test_predict_and_the_accuracy_run_agree(with_pictures: Path) -> None:
     for a in answer(*words, "--variants", "fp32,qint8", "--json"):
         [(index, probability)] = [row[2:] for row in stored if row[1] == a["variant"]]
         assert a["predictions"][0]["index"] == index
-        assert a["predictions"][0]["probability"] == pytest.approx(probability, rel=1e-3)
+        # A last bit that differs (the pass runs on one thread) may tip an int8 rounding.
+        tolerance = 1e-3 if a["variant"] == "fp32" else 0.05
+        assert a["predictions"][0]["probability"] == pytest.approx(probability, rel=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -230,11 +238,17 @@ def test_accuracy_is_measured_once_and_then_answered_from_the_store_without_torc
     assert "no run" in vitquant("runs", "show", str(run["id"]), status=2).stderr
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_the_middle_goes_on_and_ends_as_an_undisturbed_one(
     with_pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [*ACCURACY, "--variants", "fp32,qint8", "--limit", "60"]
-    process = subprocess.Popen([sys.executable, "-m", "vitquant", *words], cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vitquant", *words],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=on_two_cores,  # with many, all batches would be in flight at once
+    )
     wait_for(lambda: len(stored_predictions(with_pictures)) >= 16, "a first batch")
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -258,10 +272,12 @@ def test_a_run_killed_in_the_middle_goes_on_and_ends_as_an_undisturbed_one(
     assert stored_predictions(tmp_path / "undisturbed") == after
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_measured(with_pictures: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "vitquant", *ACCURACY, "--variants", "fp32", "--limit", "600"],
         cwd=ROOT,
+        preexec_fn=on_two_cores,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -282,6 +298,13 @@ def test_accuracy_without_the_dataset_says_how_to_bring_it(data_dir: Path) -> No
     assert "tiny-imagenet" in vitquant("benchmark", "accuracy", "--dataset", "imagenette", status=2).stderr
 
 
+def test_a_damaged_store_is_a_sentence(data_dir: Path) -> None:
+    vitquant("runs")
+    file = data_dir / "vitquant.sqlite"
+    file.write_bytes(file.read_bytes()[:4096] + b"damaged" * 5000)
+    assert "vitquant.sqlite" in vitquant("runs", status=2).stderr
+
+
 # ---- latency, size, profile --------------------------------------------------------------------------
 
 
@@ -297,6 +320,7 @@ def test_size_is_a_bare_list_of_rows_and_stored(data_dir: Path) -> None:
     assert imported_nothing_heavy(again)
 
 
+@pytest.mark.slow
 def test_latency_measures_each_shape_and_variant_and_is_stored(data_dir: Path) -> None:
     words = ["benchmark", "latency", *SMALL, "--variants", "fp32,qint8", "--shapes", "1x14,2x28"]
     words += ["--threads", "1", "--seconds", "0.2", "--json"]
@@ -318,6 +342,7 @@ def test_a_shape_that_does_not_fit_is_a_sentence(data_dir: Path) -> None:
     assert "84" in done.stderr
 
 
+@pytest.mark.slow
 def test_profile_lists_operators_by_self_time(data_dir: Path) -> None:
     words = ["benchmark", "profile", *SMALL, "--variants", "fp32,qint8", "--shape", "1x28"]
     rows = answer(*words, "--json")

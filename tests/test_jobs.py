@@ -102,34 +102,37 @@ def test_a_run_that_fails_keeps_the_sentence(db: sqlite3.Connection, data_dir: P
     assert "prepare tiny-imagenet" in failed.message
 
 
-def test_nothing_is_measured_while_another_measures(db: sqlite3.Connection) -> None:
+def test_nothing_is_measured_while_another_measures(db: sqlite3.Connection, data_dir: Path) -> None:
     with FileLock(jobs.measuring_lock_file()):
         run = jobs.start(db, size())
-        child = until_there_is_a_child(run)
+        child = until_there_is_a_child(run, data_dir)
         assert runs.get(db, run.id).state == "queued"
         runs.request_cancel(db, run.id)  # while it waits for the lock
         assert runs.get(db, run.id).state == "cancelled"
         child.wait(30)
 
 
-def test_a_run_that_a_terminal_takes_from_the_queue_is_left_to_it(db: sqlite3.Connection) -> None:
+def test_a_run_that_a_terminal_takes_from_the_queue_is_left_to_it(
+    db: sqlite3.Connection, data_dir: Path
+) -> None:
     with FileLock(jobs.measuring_lock_file()):
         run = jobs.start(db, size())
-        child = until_there_is_a_child(run)
+        child = until_there_is_a_child(run, data_dir)
         dispatcher = child.parent()
         assert dispatcher is not None
-        runs.claim(db, run.id)  # by this very process, which holds the lock
+        runs.claim(db, run.id, run.identity, {})  # by this very process, which holds the lock
     child.wait(30)
     dispatcher.wait(30)
     assert runs.get(db, run.id).state == "running"
 
 
-def until_there_is_a_child(run: Run) -> psutil.Process:
+def until_there_is_a_child(run: Run, data: Path) -> psutil.Process:
     """The process that the dispatcher has started for this run."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for process in psutil.process_iter(["cmdline"]):
-            if (process.info["cmdline"] or [])[-3:] == ["vitquant.jobs", "run", str(run.id)]:
+            words = (process.info["cmdline"] or [])[-3:]
+            if words == ["vitquant.jobs", "run", str(run.id)] and _is_ours(process, data):
                 return process
         time.sleep(0.05)  # between two looks
     raise AssertionError("no process was started for the run")

@@ -66,7 +66,9 @@ def test_logits_are_metas(name: str, reference: dict[str, np.ndarray]) -> None:
     check_logits(random(name), name, reference)
 
 
-@pytest.mark.parametrize("name", [SMALL, "dinov2_vits14_lc", "dinov2_vitb14_reg_lc"])
+@pytest.mark.parametrize(
+    "name", [SMALL, "dinov2_vits14_lc", pytest.param("dinov2_vitb14_reg_lc", marks=pytest.mark.slow)]
+)
 def test_logits_are_metas_from_checkpoint_files(
     name: str,
     reference: dict[str, np.ndarray],

@@ -71,9 +71,20 @@ def test_nothing_is_computed_beside_a_run_that_takes_times(
     db: sqlite3.Connection, worker: PredictionWorker
 ) -> None:
     run = runs.add(db, "latency", {}, {}, {})
-    runs.claim(db, run.id)  # by this very process, so that it counts as alive
+    runs.claim(db, run.id, run.identity, {})  # by this very process, so that it counts as alive
     with pytest.raises(VitquantError, match="Times are being taken"):
         ask(worker, 0)
     runs.finish(db, run.id, "done", result=[])
     ask(worker, 0)
     assert stored(db, 0)
+
+
+def test_a_latency_run_that_was_killed_disturbs_nobody(
+    db: sqlite3.Connection, worker: PredictionWorker
+) -> None:
+    run = runs.add(db, "latency", {}, {}, {})
+    runs.claim(db, run.id, {}, {})
+    db.execute("UPDATE runs SET process_started = 1")  # as though that process had ended, and its id were ours
+    ask(worker, 0)
+    assert stored(db, 0)
+    assert runs.get(db, run.id).state == "interrupted"

@@ -1,8 +1,8 @@
 """Accuracy: what share of a dataset's pictures each variant gets right, against the truth and against fp32.
 
-Pictures go in the evaluation order. Each batch is committed as it is measured, so that a run cut short
-loses a batch at most, and a longer run extends a shorter one. The results are read back from the stored
-predictions; nothing here imports torch until something has to be measured.
+Pictures go in the evaluation order. Batches are committed in it as they are measured, so that a run cut short
+loses only those in flight (one a core, and one more), and a longer run extends a shorter one. The results
+are read back from the stored predictions; nothing here imports torch until something has to be measured.
 """
 
 import sqlite3

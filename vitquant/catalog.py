@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 PATCH_SIZE = 14
 DEFAULT_MODEL = "dinov2_vitb14_reg_lc"
+MAX_IMAGE_SIZE = 4200
+"""90,000 patches: attention over more of them fits no machine's memory."""
 DEFAULT_IMAGE_SIZE = 70
 """The notebook's: the multiple of the patch size closest to Tiny-ImageNet's 64 pixels."""
 
@@ -143,7 +145,7 @@ DATASETS: dict[str, DatasetSpec] = {
             title="Tiny-ImageNet, validation",
             pictures=10_000,
             classes=200,
-            how_to_get="python -m vitquant prepare tiny-imagenet --archive tiny-imagenet-200.zip",
+            how_to_get=".venv/bin/python -m vitquant prepare tiny-imagenet --archive tiny-imagenet-200.zip",
         ),
     ]
 }
@@ -175,6 +177,8 @@ def _look_up(table: dict[str, T], name: str, kind: str, listing: str) -> T:
 
 def check_image_size(size: int) -> int:
     """size, if a ViT with 14-pixel patches takes it; else InputError naming the two nearest that it does."""
+    if size > MAX_IMAGE_SIZE:
+        raise InputError(f"Image size {size} is too large: take one of up to {MAX_IMAGE_SIZE} pixels.")
     if size >= PATCH_SIZE and size % PATCH_SIZE == 0:
         return size
     below = max(size // PATCH_SIZE, 1) * PATCH_SIZE

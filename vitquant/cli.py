@@ -8,7 +8,6 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from vitquant.measurements import Request
 
 NOTEBOOK_VARIANTS = ("fp32", "qint8", "float16")
 
-UNITS = {"accuracy": " pictures", "latency": " passes"}
+UNITS = {"accuracy": " pictures", "latency": "%"}
 """What the progress bar counts, where it is not just steps."""
 
 
@@ -38,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(error, 1)
     except KeyboardInterrupt:
         return _say("Stopped. What was measured is kept: the same command goes on from there.", 130)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):  # torch's is a RuntimeError
+            return _say("Memory ran out: take a smaller model, image size or batch.", 1)
+        raise
     except BrokenPipeError:
         # Whoever read our output (`| head`) has gone; nobody is left to tell.
         sys.stderr.close()
@@ -119,28 +122,34 @@ def predict_command(options: argparse.Namespace) -> None:
     from vitquant import walkthrough
 
     names = _names(options.variants)
+    catalog.check_image_size(options.image_size)
     pictures = walkthrough.pictures_asked_for(options.files, options.dataset, options.index)
-    answers = walkthrough.answers(
-        pictures,
-        _weights_here(options),
-        names,
-        machine.engine(),
-        image_size=options.image_size,
-        top=options.top,
-    )
+    source = _weights_here(options)
+    with _Bar("answering", " answers") as bar:
+        answers = walkthrough.answers(
+            pictures,
+            source,
+            names,
+            machine.engine(),
+            image_size=options.image_size,
+            top=options.top,
+            on_progress=lambda done, total: bar.show(done, total, ""),
+        )
     _print(answers, options, tables.predictions)
     if not options.json:
         print(f"\n{options.model}, {tables.weights_label(options.weights)}.")
 
 
 def accuracy_command(options: argparse.Namespace) -> None:
-    _weights_here(options)
+    names = _names(options.variants)
+    catalog.check_image_size(options.image_size)
+    datasets.open_dataset(options.dataset)  # what is missing is said before anything is downloaded
     _measure(
         options,
         measurements.AccuracyRequest(
             model=options.model,
-            weights=options.weights,
-            variants=_names(options.variants),
+            weights=_weights_here(options).label,
+            variants=names,
             dataset=options.dataset,
             limit=options.limit,
             image_size=options.image_size,
@@ -152,14 +161,14 @@ def accuracy_command(options: argparse.Namespace) -> None:
 def latency_command(options: argparse.Namespace) -> None:
     from vitquant import latency
 
-    _weights_here(options)
+    names = _names(options.variants)
     shapes = latency.parse_shapes(options.shapes) if options.shapes else latency.NOTEBOOK_SHAPES
     _measure(
         options,
         measurements.LatencyRequest(
             model=options.model,
-            weights=options.weights,
-            variants=_names(options.variants),
+            weights=_weights_here(options).label,
+            variants=names,
             shapes=tuple(str(shape) for shape in shapes),
             threads=_threads(options.threads),
             seconds_per_shape=options.seconds,
@@ -169,10 +178,10 @@ def latency_command(options: argparse.Namespace) -> None:
 
 
 def size_command(options: argparse.Namespace) -> None:
-    _weights_here(options)
+    names = _names(options.variants)
     _measure(
         options,
-        measurements.SizeRequest(options.model, options.weights, _names(options.variants)),
+        measurements.SizeRequest(options.model, _weights_here(options).label, names),
         tables.size,
     )
 
@@ -180,7 +189,7 @@ def size_command(options: argparse.Namespace) -> None:
 def profile_command(options: argparse.Namespace) -> None:
     from vitquant import latency
 
-    _weights_here(options)
+    names = _names(options.variants)
     [shape, *more] = latency.parse_shapes(options.shape)
     if more:
         raise InputError(f"The profiler takes one shape, and {options.shape!r} names {1 + len(more)}.")
@@ -188,8 +197,8 @@ def profile_command(options: argparse.Namespace) -> None:
         options,
         measurements.ProfileRequest(
             model=options.model,
-            weights=options.weights,
-            variants=_names(options.variants),
+            weights=_weights_here(options).label,
+            variants=names,
             shape=str(shape),
             threads=_threads(options.threads),
             stacks=options.stacks,
@@ -199,19 +208,19 @@ def profile_command(options: argparse.Namespace) -> None:
 
 
 def runs_list_command(options: argparse.Namespace) -> None:
-    with closing(database.connect()) as db:
+    with database.opened() as db:
         runs.mark_interrupted(db)
         _print([tables.run_row(run) for run in runs.find(db)], options, tables.runs)
 
 
 def runs_show_command(options: argparse.Namespace) -> None:
-    with closing(database.connect()) as db:
+    with database.opened() as db:
         runs.mark_interrupted(db)
         _print(tables.run_details(runs.get(db, options.id)), options, tables.run)
 
 
 def runs_delete_command(options: argparse.Namespace) -> None:
-    with closing(database.connect()) as db:
+    with database.opened() as db:
         runs.mark_interrupted(db)
         forgotten = runs.delete(db, options.id)
     what = f", with {forgotten:,} predictions that no other run rests on" if forgotten else ""
@@ -259,6 +268,14 @@ def _threads(asked: int | None) -> int:
     if asked is not None and not 1 <= asked <= 1024:
         raise InputError(f"{asked} threads cannot be: this machine has {cores} cores.")
     return asked or cores
+
+
+def _seconds(text: str) -> float:
+    """argparse's type for a time: a number of seconds that ends."""
+    seconds = float(text)
+    if not 0 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} seconds cannot be: take 0 to 3600")
+    return seconds
 
 
 def _weights_here(options: argparse.Namespace) -> weights.Weights:
@@ -340,7 +357,7 @@ def _parser() -> argparse.ArgumentParser:
     latency = _benchmark(kinds, "latency", latency_command, "seconds a forward pass takes")
     latency.add_argument("--shapes", help="BATCHxSIZE, … (1x70,1x518,2x518,4x518,8x518, the notebook's)")
     latency.add_argument("--threads", type=int, help="threads torch may use (all cores)")
-    latency.add_argument("--seconds", type=float, default=10.0, help="time given to each shape (10)")
+    latency.add_argument("--seconds", type=_seconds, default=10.0, help="least time given to each shape (10)")
     _again(latency)
 
     _again(_benchmark(kinds, "size", size_command, "bytes on disk and in memory"))

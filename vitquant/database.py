@@ -145,11 +145,15 @@ def connect(file: Path | None = None) -> sqlite3.Connection:
     """Open the store (paths.store_file() unless told otherwise), creating or migrating it as needed.
 
     Every write is on disk before it counts as done (synchronous FULL), so a process killed at any point
-    loses at most the batch it was measuring. Raises InputError where the file cannot be used.
+    loses what it was measuring at that moment, and nothing that it had stored. Raises InputError where the
+    file cannot be used.
     """
     file = file or paths.store_file()
-    with _sentences(file):
+    try:
         file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The store {file} cannot be used: {error.strerror or error}.") from error
+    with _sentences(file):
         db = sqlite3.connect(file, timeout=WAIT_FOR_LOCK_S, isolation_level=None, check_same_thread=False)
         try:
             db.row_factory = sqlite3.Row
@@ -210,8 +214,6 @@ def _version(db: sqlite3.Connection, file: Path) -> int:
 def _sentences(file: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise InputError(f"The store {file} cannot be used: {error.strerror or error}.") from error
     except sqlite3.OperationalError as error:
         if "full" in str(error):
             raise VitquantError(

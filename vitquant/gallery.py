@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vitquant import datasets, digest_cache, machine, predictions, runs, weights
+from vitquant import catalog, datasets, digest_cache, machine, predictions, runs, weights
 from vitquant.accuracy import REFERENCE, accuracy_row
 from vitquant.errors import InputError
 from vitquant.predictions import Identity, Prediction, Series
@@ -50,6 +50,7 @@ class Conditions:
 class AnswerSet:
     """The variants' stored answers that belong together: same pictures, weights, torch and CPU."""
 
+    key: str  # names the set, in addresses too: what its answers rest on, in short
     dataset_id: int
     series: Mapping[str, Series]  # by variant, in the recipes' order
     answered: int  # pictures that the variant with most answers has answered
@@ -131,14 +132,19 @@ def is_registered(db: sqlite3.Connection, dataset_id: int, digest: str) -> bool:
 
 
 def subjects(db: sqlite3.Connection) -> list[Subject]:
-    """Every subject with stored predictions, the most recently measured first."""
+    """Every subject with stored predictions, the most recently measured first; then the models and weights
+    of which only latency, size or a profile is stored."""
     rows = db.execute(
         "SELECT model, weights, datasets.name AS dataset, image_size, max(measured_at) AS at "
         "FROM series JOIN datasets ON datasets.id = series.dataset_id "
         "WHERE EXISTS (SELECT 1 FROM predictions WHERE series_id = series.id) "
         "GROUP BY 1, 2, 3, 4 ORDER BY at DESC, max(series.id) DESC"
     )
-    return [Subject(row["model"], row["weights"], row["dataset"], row["image_size"]) for row in rows]
+    answered = [Subject(row["model"], row["weights"], row["dataset"], row["image_size"]) for row in rows]
+    known = {(subject.model, subject.weights) for subject in answered}
+    others = dict.fromkeys((r.request["model"], r.request["weights"]) for r in runs.find(db, states=("done",)))
+    dataset, size = next(iter(catalog.DATASETS)), catalog.DEFAULT_IMAGE_SIZE
+    return answered + [Subject(*other, dataset, size) for other in others if other not in known]
 
 
 def conditions(db: sqlite3.Connection, subject: Subject, dataset_digest: str | None) -> Conditions:
@@ -161,10 +167,11 @@ def conditions(db: sqlite3.Connection, subject: Subject, dataset_digest: str | N
 def answer_sets(db: sqlite3.Connection, subject: Subject) -> list[AnswerSet]:
     """What is stored of a subject, one set for each weights, pictures, torch and CPU: newest first.
 
-    Within a set each variant has its newest series. A set with less than a page of answered pictures (a few
-    answers on demand) comes after those with more, so that it does not hide a measurement.
+    Within a set each variant has its newest series (there are several where engines or recipes differ). What
+    has less than a page of answered pictures (a few answers on demand) comes after what has more, so that it
+    does not hide a measurement.
     """
-    groups: dict[tuple[object, ...], dict[str, Series]] = {}
+    groups: dict[tuple[int, str, str, str], dict[str, list[Series]]] = {}
     found = predictions.all_series(
         db,
         model=subject.model,
@@ -175,15 +182,21 @@ def answer_sets(db: sqlite3.Connection, subject: Subject) -> list[AnswerSet]:
     for series in found:
         what = series.identity
         key = (series.dataset_id, what.weights_digest, what.torch_version, what.cpu_features)
-        groups.setdefault(key, {}).setdefault(what.variant, series)
+        groups.setdefault(key, {}).setdefault(what.variant, []).append(series)
     sets = []
-    for group in groups.values():
-        by_variant = {name: group[name] for name in in_order(group)}
-        answered = max(predictions.tally(db, series.id).n for series in by_variant.values())
+    for key, group in groups.items():
+        enough = min(PAGE, _pictures(db, key[0]))
+        answers = {series.id: predictions.tally(db, series.id).n for of in group.values() for series in of}
+        # Sorting keeps the newest first among those with enough answers, and among the others.
+        by_variant = {
+            name: sorted(group[name], key=lambda series: answers[series.id] < enough)[0]
+            for name in in_order(group)
+        }
+        answered = max(answers[series.id] for series in by_variant.values())
         newest = max(series.measured_at for series in by_variant.values())
-        first = next(iter(by_variant.values()))
-        sets.append(AnswerSet(first.dataset_id, by_variant, answered, newest))
-    return sorted(sets, key=lambda s: s.answered < min(PAGE, _pictures(db, s.dataset_id)))
+        name = predictions.key_of({"key": key})[:8]
+        sets.append((answered < enough, AnswerSet(name, key[0], by_variant, answered, newest)))
+    return [found for _, found in sorted(sets, key=lambda few_and_set: few_and_set[0])]
 
 
 def in_order(variants: Iterable[str]) -> list[str]:
@@ -282,6 +295,19 @@ def wrong_counts(db: sqlite3.Connection, answers: AnswerSet) -> dict[str, tuple[
     """How many pictures each variant gets wrong, and of how many."""
     tallies = {name: predictions.tally(db, series.id) for name, series in answers.series.items()}
     return {name: (tally.n - tally.top1, tally.n) for name, tally in tallies.items()}
+
+
+def scores(db: sqlite3.Connection, answers: AnswerSet) -> dict[str, tuple[int, int]]:
+    """How many pictures each variant has right, and of how many: of those measured in the evaluation order.
+
+    Pictures that somebody chose to open do not count; they are no sample. Empty where nothing was measured.
+    """
+    found = {}
+    for name, series in answers.series.items():
+        tally = predictions.tally(db, series.id, measured_without_gap(db, series.id))
+        if tally.n:
+            found[name] = (tally.top1, tally.n)
+    return found
 
 
 # Pictures

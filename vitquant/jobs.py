@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -38,10 +39,12 @@ def start(db: sqlite3.Connection, request: Request) -> Run:
     where it stopped. Raises InputError where the request cannot be measured.
     """
     runs.mark_interrupted(db)
-    run = _same_run(db, request, states=("queued", "running"))
-    if run is None:
-        unfinished = _same_run(db, request, states=runs.UNFINISHED)
-        run = runs.requeue(db, unfinished.id) if unfinished else _add(db, request)
+    identity = request.identity(db)  # before the transaction: it may take a moment, and write itself
+    with database.transaction(db):
+        run = _same_run(db, request, identity, states=("queued", "running"))
+        if run is None:
+            unfinished = _same_run(db, request, identity, states=runs.UNFINISHED)
+            run = runs.requeue(db, unfinished.id) if unfinished else _add(db, request, identity)
     ensure_dispatcher()
     return run
 
@@ -74,8 +77,9 @@ def run_here(
         if not again and (rows := request.stored(db)) is not None:
             return rows
         runs.mark_interrupted(db)
-        unfinished = _same_run(db, request, states=(*runs.UNFINISHED, "queued"))
-        run = unfinished or _add(db, request)
+        identity = request.identity(db)
+        unfinished = _same_run(db, request, identity, states=(*runs.UNFINISHED, "queued"))
+        run = unfinished or _add(db, request, identity)
         return _carry_out(db, run, on_progress)
 
 
@@ -83,8 +87,14 @@ def carry_out_queued(run_id: int) -> None:
     """Carry out one run of the queue in this process, which the dispatcher has started for it."""
     with database.opened() as db, _measuring(None):
         run = runs.get(db, run_id)
-        if run.state == "queued":  # not cancelled while it waited
+        if run.state != "queued":
+            return  # cancelled, or taken by a terminal, while it waited
+        try:
             _carry_out(db, run, None)
+        except VitquantError as error:
+            if not runs.get(db, run_id).is_over:  # it could not even begin
+                runs.finish(db, run_id, "failed", str(error))
+            raise
 
 
 def ensure_dispatcher() -> None:
@@ -94,6 +104,7 @@ def ensure_dispatcher() -> None:
         subprocess.Popen(
             [sys.executable, "-m", "vitquant.jobs", "dispatch"],
             cwd=paths.PROJECT_ROOT,
+            env=paths.child_environment(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -120,15 +131,17 @@ def dispatch() -> None:
 
 def _dispatch_one(db: sqlite3.Connection, run_id: int) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "vitquant.jobs", "run", str(run_id)], cwd=paths.PROJECT_ROOT
+        [sys.executable, "-m", "vitquant.jobs", "run", str(run_id)],
+        cwd=paths.PROJECT_ROOT,
+        env=paths.child_environment(),
     )
     while process.poll() is None:
         time.sleep(POLL_S)
-        run = runs.get(db, run_id)
-        if run.cancel_requested or run.state == "cancelled":
+        run = runs.look_up(db, run_id)
+        if run is None or run.cancel_requested or run.state == "cancelled":
             _end(process)
-    run = runs.get(db, run_id)
-    if run.is_over or (run.state == "running" and run.process_id != process.pid):
+    run = runs.look_up(db, run_id)
+    if run is None or run.is_over or (run.state == "running" and run.process_id != process.pid):
         return  # a terminal may have taken the run from the queue while its process waited for the lock
     if run.cancel_requested:
         runs.finish(db, run_id, "cancelled", "Cancelled; what it had measured is kept.")
@@ -156,7 +169,8 @@ def _last_words(exit_status: int) -> str:
 
 
 def _carry_out(db: sqlite3.Connection, run: Run, on_progress: OnProgress | None) -> Rows:
-    run = runs.claim(db, run.id)
+    request = measurements.from_plain(run.kind, run.request)
+    run = runs.claim(db, run.id, request.identity(db), machine.environment())
 
     def progress(done: int, total: int, message: str) -> None:
         runs.report(db, run.id, done, total, message)
@@ -165,7 +179,7 @@ def _carry_out(db: sqlite3.Connection, run: Run, on_progress: OnProgress | None)
 
     try:
         journal = Journal(progress, lambda rows: runs.keep(db, run.id, rows), run.result or ())
-        rows = measurements.from_plain(run.kind, run.request).measure(db, journal)
+        rows = request.measure(db, journal)
     except Cancelled as error:
         runs.finish(db, run.id, "cancelled", str(error))
         raise
@@ -208,15 +222,15 @@ def measuring_lock_file() -> Path:
     return paths.data_dir() / "measuring.lock"
 
 
-def _add(db: sqlite3.Connection, request: Request) -> Run:
-    plain = measurements.to_plain(request)
-    return runs.add(db, request.kind, plain, request.identity(db), machine.environment())
+def _add(db: sqlite3.Connection, request: Request, identity: dict[str, Any]) -> Run:
+    return runs.add(db, request.kind, measurements.to_plain(request), identity, machine.environment())
 
 
-def _same_run(db: sqlite3.Connection, request: Request, states: tuple[str, ...]) -> Run | None:
-    key = runs.run_key(request.kind, measurements.to_plain(request), request.identity(db))
-    found = runs.find(db, key=key, states=states)
-    return found[0] if found else None
+def _same_run(
+    db: sqlite3.Connection, request: Request, identity: dict[str, Any], states: tuple[str, ...]
+) -> Run | None:
+    key = runs.run_key(request.kind, measurements.to_plain(request), identity)
+    return next(iter(runs.find(db, key=key, states=states)), None)
 
 
 def main(arguments: list[str]) -> int:

@@ -27,10 +27,8 @@ WARMUP_SECONDS = 3.0
 STEADY = 0.1
 """Warm when the last calls differ by no more than this share of the fastest."""
 MAX_BATCH = 4096
-MAX_SIZE = 4200
-"""90,000 patches: attention over more of them fits no machine's memory."""
 PROGRESS_STEPS = 100
-"""Progress is counted in hundredths of a shape."""
+"""Progress is counted in hundredths of the whole."""
 
 
 @dataclass(frozen=True, order=True)
@@ -66,8 +64,6 @@ def _parse_shape(text: str) -> Shape:
     if not 1 <= batch <= MAX_BATCH:
         raise InputError(f"The shape {text!r} has a batch of {batch}: take 1 to {MAX_BATCH} pictures.")
     catalog.check_image_size(size)
-    if size > MAX_SIZE:
-        raise InputError(f"The shape {text!r} is too large: take an image size of up to {MAX_SIZE}.")
     return Shape(batch, size)
 
 
@@ -153,18 +149,16 @@ def measure(
     raise Cancelled: the shapes yielded before are complete, the one at hand is dropped. torch's thread
     count is restored after each turn.
     """
-    total = PROGRESS_STEPS * len(shapes)
-
     for index, shape in enumerate(shapes):
 
         def report(share: float, message: str, index: int = index, shape: Shape = shape) -> None:
             if on_progress:
-                done = PROGRESS_STEPS * index + math.floor(PROGRESS_STEPS * min(share, 0.99))
-                on_progress(done, total, f"{shape}: {message}")
+                done = math.floor(PROGRESS_STEPS * (index + min(share, 0.99)) / len(shapes))
+                on_progress(done, PROGRESS_STEPS, f"{shape}: {message}")
 
         yield from _measure_shape(models, shape, threads, seconds_per_shape, report)
     if on_progress:
-        on_progress(total, total, "")
+        on_progress(PROGRESS_STEPS, PROGRESS_STEPS, "")
 
 
 def _measure_shape(

@@ -3,6 +3,12 @@
 Measured by its author, on another machine, with dinov2_vitb14_reg_lc and Torch Hub's weights.
 """
 
+TITLE = "For comparison: the table of the notebook that vitquant grew out of"
+WHAT = (
+    "vitquant began as a notebook that quantized one DINOv2 model with torch and could not explain what it "
+    "found. Its author's figures, not measured here:"
+)
+
 MODEL = "dinov2_vitb14_reg_lc"
 
 ACCURACY = (

@@ -11,6 +11,12 @@ def data_dir() -> Path:
     return Path(os.environ.get("VITQUANT_DATA") or PROJECT_ROOT / "data").expanduser().resolve()
 
 
+def child_environment() -> dict[str, str]:
+    """The environment for processes started in the project's folder: the same data folder as here, also
+    where $VITQUANT_DATA is relative to another."""
+    return {**os.environ, "VITQUANT_DATA": str(data_dir())}
+
+
 def store_file() -> Path:
     """The SQLite file with every run and prediction."""
     return data_dir() / "vitquant.sqlite"

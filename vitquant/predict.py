@@ -100,7 +100,7 @@ def traced(model: nn.Module, image_size: int) -> nn.Module:
     """The same model for single pictures of one size, recorded as TorchScript.
 
     Its answers are the same to the last bit. With no Python between the layers, threads no longer wait for
-    each other there: int8 at batch 1 gains about half its speed again (benchmarks/threads_or_batches.py).
+    each other there (benchmarks/threads_or_batches.py has the ratio).
     """
     with warnings.catch_warnings(), torch.inference_mode():
         # torch announces TorchScript's end; requirements.txt bounds torch, and untraced models do as well.

@@ -148,7 +148,12 @@ def begin_series(
     }
     columns = ", ".join(values)
     marks = ", ".join(f":{name}" for name in values)
-    db.execute(f"INSERT INTO series ({columns}) VALUES ({marks}) ON CONFLICT (key) DO NOTHING", values)
+    # The same weights may have been measured under another name: the newest name is where they are found.
+    db.execute(
+        f"INSERT INTO series ({columns}) VALUES ({marks}) "
+        "ON CONFLICT (key) DO UPDATE SET weights = excluded.weights WHERE weights != excluded.weights",
+        values,
+    )
     series = find_series(db, identity)
     assert series is not None
     return series

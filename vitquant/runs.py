@@ -32,6 +32,7 @@ class Run:
     state: str  # queued, running, done, failed, cancelled, interrupted
     request: Mapping[str, Any]
     identity: Mapping[str, Any]  # what it is measured on
+    key: str  # digest of kind, request and identity
     environment: Mapping[str, Any]
     done: int
     total: int
@@ -78,10 +79,18 @@ def run_key(kind: str, request: Mapping[str, Any], identity: Mapping[str, Any]) 
 
 def get(db: sqlite3.Connection, run_id: int) -> Run:
     """The run of that number; InputError where there is none."""
-    row = db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
-    if row is None:
+    run = look_up(db, run_id)
+    if run is None:
         raise InputError(f"There is no run {run_id}: `python -m vitquant runs` lists the stored ones.")
-    return _run(row)
+    return run
+
+
+def look_up(db: sqlite3.Connection, run_id: int) -> Run | None:
+    """The run of that number, if there is one (it may have been deleted meanwhile)."""
+    if not 0 <= run_id < 2**63:  # what SQLite takes for a number
+        return None
+    row = db.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
+    return _run(row) if row else None
 
 
 def find(
@@ -102,16 +111,27 @@ def find(
     return [_run(row) for row in db.execute(query, values)]
 
 
-def claim(db: sqlite3.Connection, run_id: int) -> Run:
-    """Mark the run as running in this process. Raises VitquantError where another process has it."""
+def claim(
+    db: sqlite3.Connection, run_id: int, identity: Mapping[str, Any], environment: Mapping[str, Any]
+) -> Run:
+    """Mark the run as running in this process, on what is here now.
+
+    Where that has changed since the run was asked for (another torch, other weights), the rows it has kept
+    are dropped: one result never mixes two conditions. Raises VitquantError where another process has it.
+    """
     with transaction(db):
         run = get(db, run_id)
         if run.state in ("running", "done"):
             raise VitquantError(f"Run {run_id} is {run.state} already.")
+        if run.identity != identity:
+            db.execute(
+                "UPDATE runs SET identity = ?, key = ?, result = NULL WHERE id = ?",
+                (json.dumps(identity), run_key(run.kind, run.request, identity), run_id),
+            )
         db.execute(
             "UPDATE runs SET state = 'running', started_at = ?, ended_at = NULL, cancel_requested = 0, "
-            "message = '', process_id = ?, process_started = ? WHERE id = ?",
-            (now(), os.getpid(), psutil.Process().create_time(), run_id),
+            "message = '', environment = ?, process_id = ?, process_started = ? WHERE id = ?",
+            (now(), json.dumps(environment), os.getpid(), psutil.Process().create_time(), run_id),
         )
     return get(db, run_id)
 
@@ -142,13 +162,13 @@ def finish(
 
 def requeue(db: sqlite3.Connection, run_id: int) -> Run:
     """Put an unfinished run back in the queue, to be continued."""
-    with transaction(db):
-        run = get(db, run_id)
-        if run.state not in UNFINISHED:
-            raise InputError(f"Run {run_id} is {run.state}: there is nothing to continue.")
-        db.execute(
-            "UPDATE runs SET state = 'queued', message = '', cancel_requested = 0 WHERE id = ?", (run_id,)
-        )
+    run = get(db, run_id)
+    if run.state not in UNFINISHED:
+        raise InputError(f"Run {run_id} is {run.state}: there is nothing to continue.")
+    db.execute(
+        "UPDATE runs SET state = 'queued', message = '', cancel_requested = 0 WHERE id = ? AND state = ?",
+        (run_id, run.state),
+    )
     return get(db, run_id)
 
 
@@ -216,6 +236,7 @@ def _run(row: sqlite3.Row) -> Run:
         state=row["state"],
         request=json.loads(row["request"]),
         identity=json.loads(row["identity"]),
+        key=row["key"],
         environment=json.loads(row["environment"]),
         done=row["done"],
         total=row["total"],

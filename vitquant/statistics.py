@@ -16,7 +16,7 @@ def wilson(successes: int, n: int) -> Interval:
     """A binomial share with Wilson's 95% score interval (scipy, method "wilson"); n = 0 gives 0..1."""
     if n == 0:
         return Interval(float("nan"), 0.0, 1.0)
-    from scipy import stats  # a second to import, and stored results do not need it
+    from scipy import stats  # a second to import, which listing models or runs need not wait for
 
     interval = stats.binomtest(successes, n).proportion_ci(0.95, method="wilson")
     return Interval(successes / n, float(interval.low), float(interval.high))

@@ -150,21 +150,24 @@ def size(rows: Sequence[Row]) -> str:
 def profile(rows: Sequence[Row]) -> str:
     """The operators that take most time themselves, one block a variant."""
     blocks = []
+    titles = ["operator", "calls", "self time", "share", "memory", "called from"]
     for name, of_variant in groupby(rows, key=lambda row: row["variant"]):
         operators = list(of_variant)
+        has_stacks = any(row["stack"] for row in operators)
         body = [
             [
-                row["name"] + (f"\n    {row['stack'][0]}" if row["stack"] else ""),
+                row["name"],
                 f"{row['calls']:g}",
                 seconds(row["self_cpu_s"]),
                 f"{row['share']:.1%}",
                 mib(row["self_memory_bytes"]),
+                *([row["stack"][0] if row["stack"] else "-"] if has_stacks else []),
             ]
             for row in operators[:TOP_OPERATORS]
         ]
         rest = len(operators) - len(body)
         more = f"\n(and {rest} more; --json has all)" if rest > 0 else ""
-        blocks.append(f"{name}\n{table(['operator', 'calls', 'self time', 'share', 'memory'], body)}{more}")
+        blocks.append(f"{name}\n{table(titles[: len(body[0])], body)}{more}")
     return "\n\n".join(blocks)
 
 
@@ -263,9 +266,10 @@ def table(titles: Sequence[str] | None, body: Iterable[Sequence[object]]) -> str
     rows = ([list(titles)] if titles else []) + cells
     if not rows:
         return ""
-    widths = [max(len(line) for row in rows for line in row[i].split("\n")) for i in range(len(rows[0]))]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     numeric = [
-        all(row[i][:1].isdigit() or row[i] == "-" for row in cells) and bool(cells) for i in range(len(widths))
+        bool(cells) and all(row[i] == "-" or row[i].lstrip("-")[:1].isdigit() for row in cells)
+        for i in range(len(widths))
     ]
     lines = [
         "  ".join(

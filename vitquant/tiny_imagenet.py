@@ -120,8 +120,10 @@ def _already_there(archive: Path, target: Path) -> Prepared | None:
         )
     # Sizes too: a power cut soon after preparing may leave empty files. (Waiting until all is on the disk
     # would take longer than preparing.)
-    whole = (record.validation + record.training, record.pictures_bytes)
-    return _prepared(target, record, already_there=True) if _count_and_size(target) == whole else None
+    count, size_bytes = _count_and_size(target)
+    # More than was laid out is somebody's own (pictures added, a file manager's notes), and stays.
+    whole = count >= record.validation + record.training and size_bytes >= record.pictures_bytes
+    return _prepared(target, record, already_there=True) if whole else None
 
 
 def _take_back(target: Path, partial: Path) -> None:

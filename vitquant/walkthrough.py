@@ -1,11 +1,11 @@
 """The notebook's walk through single pictures: what each variant answers, in words."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitquant import datasets, images, labels, predict
+from vitquant import datasets, images, labels
 from vitquant.catalog import check_image_size
 from vitquant.errors import InputError
 from vitquant.labels import ClassLabel
@@ -29,7 +29,7 @@ def pictures_asked_for(files: Sequence[Path], dataset: str | None, index: int | 
     if files and dataset is None and index is None:
         return [Picture(str(file), file, None) for file in files]
     if files or dataset is None or index is None:
-        raise InputError("Name one or more picture files, or --dataset with --index.")
+        raise InputError("Name either one or more picture files, or --dataset with --index.")
     opened = datasets.open_dataset(dataset)
     if not 0 <= index < len(opened.examples):
         raise InputError(
@@ -49,6 +49,7 @@ def answers(
     *,
     image_size: int,
     top: int = 5,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Each variant's top classes for each picture, in the order given: plain data, ready for JSON.
 
@@ -58,16 +59,23 @@ def answers(
     check_image_size(image_size)
     if not 1 <= top <= len(labels.CLASSES):
         raise InputError(f"--top {top} cannot be: there are {len(labels.CLASSES)} classes, so take 1 or more.")
-    decoded = [images.open_rgb(picture.file) for picture in pictures]
+    for picture in pictures:
+        images.open_rgb(picture.file)  # a second of decoding now, rather than an error after minutes of answers
+    from vitquant import predict  # seconds to import, and what is wrong with the request is known by now
+
     models = predict.load_variants(weights, variants, engine)
-    return [
-        answer
-        for picture, image in zip(pictures, decoded, strict=True)
-        for answer in _answers_to(picture, predict.to_input([image], image_size), models, top)
-    ]
+    answered: list[dict[str, Any]] = []
+    for picture in pictures:
+        inputs = predict.to_input([images.open_rgb(picture.file)], image_size)
+        answered += _answers_to(picture, inputs, models, top)
+        if on_progress:
+            on_progress(len(answered), len(pictures) * len(models))
+    return answered
 
 
 def _answers_to(picture: Picture, inputs: Any, models: Any, top: int) -> Iterator[dict[str, Any]]:
+    from vitquant import predict
+
     for name, model in models.items():
         indices, probabilities = predict.top_k(predict.logits_of(model, inputs), top)
         answer: dict[str, Any] = {"image": picture.name, "variant": name}

@@ -38,13 +38,13 @@ def speed_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _speed_sentence(row: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
-    ratio = reference["median_s"] / row["median_s"]
     who, where = f"**{row['variant']}**", f"at {row['shape']}"
     if row["q1_s"] <= reference["q3_s"] and reference["q1_s"] <= row["q3_s"]:
         return (
-            f"{who} {where}: no clear difference from {REFERENCE}, the quartiles overlap "
-            f"({ratio:.2f} times as fast by the medians)."
+            f"{who} {where}: no clear difference from {REFERENCE}, since the quartiles overlap. If the machine "
+            "was busy, measure again when it is quiet."
         )
+    ratio = reference["median_s"] / row["median_s"]
     if ratio > 1:
         return f"{who} {where}: {ratio:.2f} times as fast as {REFERENCE}."
     return f"{who} {where}: slower than {REFERENCE}, taking {1 / ratio:.2f} times as long."

@@ -101,6 +101,7 @@ class PredictionWorker:
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "vitquant.worker"],
                     cwd=paths.PROJECT_ROOT,
+                    env=paths.child_environment(),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -117,8 +118,8 @@ class _LoadedModel:
         self._variants: dict[str, nn.Module] = {}
 
     def answer(self, db: sqlite3.Connection, question: Mapping[str, Any]) -> None:
-        busy = runs.find(db, kind=None, states=("running",))
-        if any(run.kind in NEEDS_QUIET for run in busy):
+        runs.mark_interrupted(db)  # a run that was killed disturbs nobody
+        if any(run.kind in NEEDS_QUIET for run in runs.find(db, states=("running",))):
             raise VitquantError(
                 "Times are being taken on this machine right now, and a prediction would disturb them: "
                 "try again when the run is done."
