@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.conftest import ROOT, missing
 
@@ -33,6 +33,8 @@ FLAGS = [
 
 PATIENCE_MS = 60_000
 """Waits end as soon as what they wait for is there; this is for a machine that is busy with other things."""
+
+expect.set_options(timeout=PATIENCE_MS)
 
 SETTLED = '[data-testid="stApp"][data-test-connection-state="CONNECTED"][data-test-script-state="notRunning"]'
 

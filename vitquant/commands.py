@@ -1,0 +1,272 @@
+"""What the command line's commands do: ask the core, show progress, print the answer.
+
+Each takes the parsed options (vitquant/cli.py has the words that can be typed).
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from tqdm import tqdm
+
+from vitquant import catalog, database, datasets, jobs, machine, measurements, runs, tables, variants, weights
+from vitquant.errors import InputError
+from vitquant.measurements import Request
+
+NOTEBOOK_VARIANTS = ("fp32", "qint8", "float16")
+
+UNITS = {"accuracy": " pictures", "latency": "%"}
+"""What the progress bar counts, where it is not just steps."""
+
+
+def models_command(options: argparse.Namespace) -> None:
+    rows = [
+        {
+            "model": spec.name,
+            "title": spec.title,
+            "parameters": spec.parameters,
+            "width": spec.width,
+            "depth": spec.depth,
+            "download_bytes": spec.download_bytes,
+            "backbone_url": spec.backbone_url,
+            "head_url": spec.head_url,
+            "here": weights.is_here(weights.resolve(spec.name, "hub")),
+        }
+        for spec in catalog.MODELS.values()
+    ]
+    _print(rows, options, tables.models)
+
+
+def variants_command(options: argparse.Namespace) -> None:
+    engine = machine.engine()
+    rows = [
+        {
+            "variant": recipe.name,
+            "title": recipe.title,
+            "summary": recipe.summary,
+            "batch_dependent": recipe.batch_dependent,
+            "engine": engine,
+            "unavailable": variants.why_unavailable(recipe.name, engine),
+        }
+        for recipe in variants.RECIPES.values()
+    ]
+    _print(rows, options, tables.variants)
+
+
+def datasets_command(options: argparse.Namespace) -> None:
+    rows = [
+        {
+            "dataset": spec.name,
+            "title": spec.title,
+            "pictures": spec.pictures,
+            "classes": spec.classes,
+            "here": datasets.is_here(spec.name),
+            "how_to_get": spec.how_to_get,
+        }
+        for spec in catalog.DATASETS.values()
+    ]
+    _print(rows, options, tables.datasets)
+
+
+def prepare_command(options: argparse.Namespace) -> None:
+    catalog.dataset(options.dataset)
+    with _Bar("checking and laying out", " pictures") as bar:
+        prepared = datasets.prepare_tiny_imagenet(
+            options.archive, lambda done, total: bar.show(done, total, "")
+        )
+    what = (
+        f"{prepared.validation:,} validation pictures of {prepared.classes} classes"
+        f" and {prepared.training:,} training pictures in {prepared.root}"
+    )
+    print(f"Already there: {what}." if prepared.already_there else f"Prepared {what}.")
+
+
+def predict_command(options: argparse.Namespace) -> None:
+    from vitquant import walkthrough
+
+    names = _names(options.variants)
+    catalog.check_image_size(options.image_size)
+    pictures = walkthrough.pictures_asked_for(options.files, options.dataset, options.index)
+    source = _weights_here(options)
+    with _Bar("answering", " answers") as bar:
+        answers = walkthrough.answers(
+            pictures,
+            source,
+            names,
+            machine.engine(),
+            image_size=options.image_size,
+            top=options.top,
+            on_progress=lambda done, total: bar.show(done, total, ""),
+        )
+    _print(answers, options, tables.predictions)
+    if not options.json:
+        print(f"\n{options.model}, {tables.weights_label(options.weights)}.")
+
+
+def accuracy_command(options: argparse.Namespace) -> None:
+    names = _names(options.variants)
+    catalog.check_image_size(options.image_size)
+    datasets.open_dataset(options.dataset)  # what is missing is said before anything is downloaded
+    _measure(
+        options,
+        measurements.AccuracyRequest(
+            model=options.model,
+            weights=_weights_here(options).label,
+            variants=names,
+            dataset=options.dataset,
+            limit=options.limit,
+            image_size=options.image_size,
+        ),
+        tables.accuracy,
+    )
+
+
+def latency_command(options: argparse.Namespace) -> None:
+    from vitquant import latency
+
+    names = _names(options.variants)
+    shapes = latency.parse_shapes(options.shapes) if options.shapes else latency.NOTEBOOK_SHAPES
+    _measure(
+        options,
+        measurements.LatencyRequest(
+            model=options.model,
+            weights=_weights_here(options).label,
+            variants=names,
+            shapes=tuple(str(shape) for shape in shapes),
+            threads=_threads(options.threads),
+            seconds_per_shape=options.seconds,
+        ),
+        tables.latency,
+    )
+
+
+def size_command(options: argparse.Namespace) -> None:
+    names = _names(options.variants)
+    _measure(
+        options,
+        measurements.SizeRequest(options.model, _weights_here(options).label, names),
+        tables.size,
+    )
+
+
+def profile_command(options: argparse.Namespace) -> None:
+    from vitquant import latency
+
+    names = _names(options.variants)
+    [shape, *more] = latency.parse_shapes(options.shape)
+    if more:
+        raise InputError(f"The profiler takes one shape, and {options.shape!r} names {1 + len(more)}.")
+    _measure(
+        options,
+        measurements.ProfileRequest(
+            model=options.model,
+            weights=_weights_here(options).label,
+            variants=names,
+            shape=str(shape),
+            threads=_threads(options.threads),
+            stacks=options.stacks,
+        ),
+        tables.profile,
+    )
+
+
+def runs_list_command(options: argparse.Namespace) -> None:
+    with database.opened() as db:
+        runs.mark_interrupted(db)
+        _print([tables.run_row(run) for run in runs.find(db)], options, tables.runs)
+
+
+def runs_show_command(options: argparse.Namespace) -> None:
+    with database.opened() as db:
+        runs.mark_interrupted(db)
+        _print(tables.run_details(runs.get(db, options.id)), options, tables.run)
+
+
+def runs_delete_command(options: argparse.Namespace) -> None:
+    with database.opened() as db:
+        runs.mark_interrupted(db)
+        forgotten = runs.delete(db, options.id)
+    what = f", with {forgotten:,} predictions that no other run rests on" if forgotten else ""
+    print(f"Deleted run {options.id}{what}.")
+
+
+def _measure(options: argparse.Namespace, request: Request, as_table: Callable[[Any], str]) -> None:
+    with (
+        database.opened() as db,
+        _Bar(f"{request.kind} of {request.model}", UNITS.get(request.kind, " steps")) as bar,
+    ):
+        rows = jobs.run_here(
+            db,
+            request,
+            again=options.again,
+            on_progress=bar.show,
+            on_wait=lambda sentence: print(sentence, file=sys.stderr),
+        )
+        origin = tables.origin(measurements.to_plain(request), *request.origin(db))
+    _print(rows, options, as_table)
+    if not options.json:
+        print(f"\n{origin}")
+
+
+def _print(value: Any, options: argparse.Namespace, as_table: Callable[[Any], str]) -> None:
+    print(json.dumps(value, indent=2) if options.json else as_table(value))
+
+
+def _names(listed: str | None) -> tuple[str, ...]:
+    """The variants named, or those of the notebook's that this machine can run."""
+    engine = machine.engine()
+    if listed is None:
+        return tuple(name for name in NOTEBOOK_VARIANTS if not variants.why_unavailable(name, engine))
+    names = tuple(dict.fromkeys(name.strip() for name in listed.split(",") if name.strip()))
+    if not names:
+        raise InputError("No variant is named: take one or more of " + ", ".join(variants.RECIPES) + ".")
+    return variants.check_available(names, engine)
+
+
+def _threads(asked: int | None) -> int:
+    cores = machine.default_threads()
+    if asked is not None and not 1 <= asked <= 1024:
+        raise InputError(f"{asked} threads cannot be: this machine has {cores} cores.")
+    return asked or cores
+
+
+def _weights_here(options: argparse.Namespace) -> weights.Weights:
+    """The weights asked for; those of the hub are downloaded first where they are not in its cache yet."""
+    source = weights.resolve(options.model, options.weights)
+    if not weights.is_here(source):
+        with _Bar(f"downloading {options.model}", "B") as bar:
+            weights.fetch(source, lambda done, total: bar.show(done, total, ""))
+    return source
+
+
+class _Bar:
+    """A progress bar on standard error that appears only where something takes longer than a second."""
+
+    def __init__(self, title: str, unit: str = "it") -> None:
+        self._title, self._unit = title, unit
+        self._bar: tqdm[Any] | None = None
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def show(self, done: int, total: int, message: str) -> None:
+        if self._bar is None:
+            self._bar = tqdm(
+                total=total,
+                initial=done,
+                desc=self._title,
+                unit=self._unit,
+                unit_scale=self._unit == "B",
+                delay=1,
+                leave=False,
+                file=sys.stderr,
+            )
+        self._bar.total = total
+        self._bar.set_postfix_str(message, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
