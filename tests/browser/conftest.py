@@ -129,4 +129,5 @@ def settled(page: Page) -> None:
 
 def visit(page: Page, server: Server, path: str = "") -> None:
     page.goto(f"{server.url}/{path}")
+    page.locator("h1").first.wait_for(timeout=PATIENCE_MS)  # before its first run a page counts as settled, too
     settled(page)

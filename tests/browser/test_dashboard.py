@@ -64,9 +64,20 @@ def test_the_server_never_imports_torch_whatever_page_is_visited(page: Page, fil
     expect_no_torch(filled)
 
 
+# The tile's button lies over its picture once the page has been laid out to its end.
+TAKES_CLICKS = """image => {
+    const box = image.getBoundingClientRect();
+    const hit = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+    return hit !== null && hit.closest("button") !== null;
+}"""
+
+
 def test_a_picture_is_opened_by_clicking_it(page: Page, filled: Server) -> None:
     visit(page, filled)
-    page.locator("[class*=st-key-tile-]").nth(2).locator("img").click(force=True)
+    expect(page.locator("[class*=st-key-tile-] img")).to_have_count(24)
+    picture = page.locator("[class*=st-key-tile-]").nth(2).locator("img")
+    page.wait_for_function(TAKES_CLICKS, arg=picture.element_handle())
+    picture.click(force=True)
     expect(page.get_by_text("64 × 64, enlarged")).to_be_visible()
     expect(page).to_have_url(re.compile("picture="))
     page.keyboard.press("ArrowRight")
