@@ -73,9 +73,9 @@ def plan(
     source = weights.resolve(model, weights_source)
     dataset = datasets.open_dataset(dataset_name, split)
     order = datasets.evaluation_order(dataset)
-    dataset_digest = datasets.digest(dataset, lambda files: digest_cache.digests(db, files))
-    weights_digest = weights.digest(source, lambda file: digest_cache.digests(db, [file])[0])
-    dataset_id, _ = predictions.register_dataset(db, dataset, dataset_digest, order)
+    dataset_digest = digest_cache.of_dataset(db, dataset)
+    weights_digest = digest_cache.of_weights(db, source)
+    dataset_id = predictions.register_dataset(db, dataset, dataset_digest, order)
     environment = machine.environment()
     series = {}
     for name in wanted:

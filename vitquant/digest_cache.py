@@ -5,11 +5,24 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from vitquant import datasets, weights
 from vitquant.database import transaction
+from vitquant.datasets import Dataset
 from vitquant.digests import sha256_of
 from vitquant.errors import InputError
+from vitquant.weights import Weights
 
 _ASK_AT_ONCE = 500  # SQLite's oldest limit on the parameters of one statement is 999
+
+
+def of_weights(db: sqlite3.Connection, source: Weights) -> str:
+    """weights.digest, with what is remembered of the files."""
+    return weights.digest(source, lambda file: digests(db, [file])[0])
+
+
+def of_dataset(db: sqlite3.Connection, dataset: Dataset) -> str:
+    """datasets.digest, with what is remembered of the files."""
+    return datasets.digest(dataset, lambda files: digests(db, files))
 
 
 def digests(db: sqlite3.Connection, files: Sequence[Path]) -> list[str]:

@@ -120,8 +120,8 @@ def fingerprint(dataset: str) -> tuple[tuple[str, int], ...]:
 def register(db: sqlite3.Connection, dataset: str) -> tuple[int, str]:
     """Today's pictures of a dataset: their id in the store and their digest. Reads new files once."""
     opened = datasets.open_dataset(dataset)
-    digest = datasets.digest(opened, lambda files: digest_cache.digests(db, files))
-    dataset_id, _ = predictions.register_dataset(db, opened, digest, datasets.evaluation_order(opened))
+    digest = digest_cache.of_dataset(db, opened)
+    dataset_id = predictions.register_dataset(db, opened, digest, datasets.evaluation_order(opened))
     return dataset_id, digest
 
 
@@ -152,7 +152,7 @@ def conditions(db: sqlite3.Connection, subject: Subject, dataset_digest: str | N
     try:
         source = weights.resolve(subject.model, subject.weights)
         here = weights.is_here(source)
-        digest = weights.digest(source, lambda f: digest_cache.digests(db, [f])[0]) if here else None
+        digest = digest_cache.of_weights(db, source) if here else None
     except (InputError, OSError):
         digest = None
     return Conditions(

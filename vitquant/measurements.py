@@ -235,7 +235,7 @@ def _identity(db: sqlite3.Connection, request: LatencyRequest | SizeRequest | Pr
     source = weights.resolve(request.model, request.weights)
     return {
         "model": request.model,
-        "weights_digest": weights.digest(source, lambda file: digest_cache.digests(db, [file])[0]),
+        "weights_digest": digest_cache.of_weights(db, source),
         "recipe_versions": {name: recipe(name).version for name in check_available(request.variants, engine)},
         "engine": engine,
         "cpu_features": ", ".join(machine.cpu_features()),

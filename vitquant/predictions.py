@@ -99,18 +99,16 @@ class Paired:
     fixed: int
 
 
-def register_dataset(
-    db: sqlite3.Connection, dataset: Dataset, digest: str, order: Sequence[int]
-) -> tuple[int, bool]:
-    """The dataset's id in the store, and whether it is new there. order: pictures by position."""
+def register_dataset(db: sqlite3.Connection, dataset: Dataset, digest: str, order: Sequence[int]) -> int:
+    """The dataset's id in the store, where it is registered if it is new. order: pictures by position."""
     query = "SELECT id FROM datasets WHERE name = ? AND split = ? AND digest = ?"
     row = db.execute(query, (dataset.name, dataset.split, digest)).fetchone()
     if row:
-        return int(row["id"]), False
+        return int(row["id"])
     with transaction(db):
         row = db.execute(query, (dataset.name, dataset.split, digest)).fetchone()
         if row:
-            return int(row["id"]), False
+            return int(row["id"])
         cursor = db.execute(
             "INSERT INTO datasets (name, split, digest, added_at) VALUES (?, ?, ?, ?)",
             (dataset.name, dataset.split, digest, now()),
@@ -125,7 +123,7 @@ def register_dataset(
                 for position, example in enumerate(examples)
             ),
         )
-    return dataset_id, True
+    return dataset_id
 
 
 def find_series(db: sqlite3.Connection, identity: Identity) -> Series | None:
