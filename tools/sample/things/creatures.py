@@ -1,0 +1,1 @@
+"""Creatures, and toys in their shape."""

@@ -1,0 +1,1 @@
+"""Balls, and other things to play and train with."""

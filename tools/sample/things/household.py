@@ -1,0 +1,1 @@
+"""Things about the house."""

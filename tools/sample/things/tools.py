@@ -1,0 +1,1 @@
+"""Instruments and things to work with."""

@@ -1,0 +1,1 @@
+"""Bottles, jugs and other vessels."""
