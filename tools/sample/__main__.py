@@ -1,9 +1,9 @@
 """`python -m tools.sample`: draws the built-in sample's pictures and trains its model.
 
-    python -m tools.sample pictures                     what the repository ships, into data/sample
-    python -m tools.sample pictures --count 5000 --seed 7 --out FOLDER   other pictures, never the shipped ones
-    python -m tools.sample train                        the model: draws its own pictures, then trains
-    python -m tools.sample sheet --out sheet.png        a contact sheet
+python -m tools.sample pictures                     what the repository ships, into data/sample
+python -m tools.sample pictures --count 5000 --seed 7 --out FOLDER   other pictures, never the shipped ones
+python -m tools.sample train                        the model: draws its own pictures, then trains
+python -m tools.sample sheet --out sheet.png        a contact sheet
 """
 
 import argparse
@@ -59,7 +59,9 @@ def _pictures(wanted: argparse.Namespace) -> None:
         root = paths.sample_dir()
         for split, each in SHIPPED_EACH.items():
             numbers = pictures.evenly(each * len(MAKERS))
-            drawn = pictures.draw(pictures.jobs(pictures.shipped(split), root / split, numbers), wanted.processes)
+            drawn = pictures.draw(
+                pictures.jobs(pictures.shipped(split), root / split, numbers), wanted.processes
+            )
             print(f"{root / split}: {drawn} drawn, {len(numbers)} in all")
         sample.write_sums(root)
         return

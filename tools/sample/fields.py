@@ -84,7 +84,9 @@ def prism(sides: int, radius: float, half_height: float, rounding: float = 0.0) 
 def cone(bottom: float, top: float, half_height: float, rounding: float = 0.0) -> Field:
     """An upright cone with these radii at its two ends; one may be 0."""
     h = half_height - rounding
-    return rounded(lathe([(0, -h), (max(bottom - rounding, 0), -h), (max(top - rounding, 0), h), (0, h)]), rounding)
+    return rounded(
+        lathe([(0, -h), (max(bottom - rounding, 0), -h), (max(top - rounding, 0), h), (0, h)]), rounding
+    )
 
 
 def torus(radius: float, thickness: float) -> Field:
@@ -110,10 +112,7 @@ def capsule(a: Vector, b: Vector, radius: float, radius_b: float | None = None) 
 def rope(points: Sequence[Vector], radii: float | Sequence[float], smooth: float = 0.0) -> Field:
     """Rods through all points, one after the other; smooth: how softly they run into each other."""
     widths = [radii] * len(points) if isinstance(radii, (int, float)) else list(radii)
-    rods = [
-        capsule(a, b, ra, rb)
-        for a, b, ra, rb in zip(points, points[1:], widths, widths[1:], strict=False)
-    ]
+    rods = [capsule(a, b, ra, rb) for a, b, ra, rb in zip(points, points[1:], widths, widths[1:], strict=False)]
     return blend(smooth, *rods) if smooth else union(*rods)
 
 

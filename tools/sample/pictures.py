@@ -89,6 +89,7 @@ def write(job: Job) -> None:
 def encoded(of: Set, wnid: str, number: int) -> bytes:
     """One picture as JPEG."""
     buffer = io.BytesIO()
-    Image.fromarray(picture(wnid, of.dice(wnid, number))).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    Image.fromarray(picture(wnid, of.dice(wnid, number))).save(
+        buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0
+    )
     return buffer.getvalue()
-

@@ -27,7 +27,7 @@ NOTHING = -1
 GROUND = -2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Placed:
     """Parts in the world: each with a turned and moved field."""
 
@@ -84,9 +84,7 @@ def _arranged(thing: Thing, dice: Dice, surroundings: Scenery, *, floats: bool) 
     lift = -low[1] + (dice.between(0.1, 0.7) if floats and has_ground else 0.0)
     origin = np.array([0, lift, 0], F)
     inward = turned.T.astype(F)
-    parts = [
-        Placed(_in_world(part.field, inward, origin), inward, origin, part.look) for part in thing.parts
-    ]
+    parts = [Placed(_in_world(part.field, inward, origin), inward, origin, part.look) for part in thing.parts]
     points = inside + origin[:, None]
     centre = ((points.min(axis=1) + points.max(axis=1)) / 2).astype(F)
 
@@ -102,7 +100,9 @@ def _arranged(thing: Thing, dice: Dice, surroundings: Scenery, *, floats: bool) 
     if has_ground and not floats and dice.chance(0.55):
         extra += scenery.clutter(dice.stream("clutter"), float(length(points[0], points[2]).max()))
     if dice.chance(0.22):
-        extra.append(scenery.obstacle(dice.stream("obstacle"), camera.axes[:, 0], camera.axes[:, 2], centre, reach))
+        extra.append(
+            scenery.obstacle(dice.stream("obstacle"), camera.axes[:, 0], camera.axes[:, 2], centre, reach)
+        )
     none = np.zeros(3, F)
     parts += [Placed(part.field, np.eye(3, dtype=F), none, part.look) for part in extra]
     radius = reach * 1.08 + 0.05 + (2.4 if extra else 0.0)
@@ -160,14 +160,14 @@ def _rays(scene: Scene, camera: Camera) -> np.ndarray:
     d = camera.axes @ np.stack([x.ravel(), y.ravel(), np.full(x.size, -1, F)])
     d = d / length(*d)
     o = np.broadcast_to(camera.eye[:, None], d.shape)
-    light = _seen(scene, o, d, through=True)
+    light = _seen(scene, o, d)
     return light.reshape(3, SIZE, RAYS, SIZE, RAYS).mean(axis=(2, 4)).transpose(1, 2, 0)
 
 
-def _seen(scene: Scene, o: Points, d: Points, *, through: bool) -> np.ndarray:
-    """Linear light (3, N) along rays from o in directions d. through: clear parts are drawn too."""
+def _seen(scene: Scene, o: Points, d: Points, passed: tuple[Placed, ...] = ()) -> np.ndarray:
+    """Linear light (3, N) along rays from o in directions d. passed: clear parts already looked through."""
     place = scene.surroundings
-    parts = [part for part in scene.parts if through or not part.look.clear]
+    parts = [part for part in scene.parts if part not in passed]
     t, what = _march(scene, parts, o, d)
     out = np.minimum(place.backdrop(d), F(4))
     if place.ground is not None:
@@ -188,8 +188,8 @@ def _seen(scene: Scene, o: Points, d: Points, *, through: bool) -> np.ndarray:
         p = o[:, here] + d[:, here] * t[here]
         lit, facing = _lit(scene, part, p, d[:, here])
         if part.look.clear:
-            behind = _seen(scene, o[:, here], d[:, here], through=False)
-            shown = F(part.look.clear) * facing**F(0.6)
+            behind = _seen(scene, o[:, here], d[:, here], (*passed, part))
+            shown = F(part.look.clear) * facing ** F(0.6)
             tint = painted(part.look.colour, part.own(p))
             lit = lit * (1 - shown) + behind * (tint * F(0.75) + F(0.25)) * shown
         out[:, here] = lit
@@ -201,6 +201,8 @@ def _march(scene: Scene, parts: Sequence[Placed], o: Points, d: Points) -> tuple
     n = d.shape[1]
     t = np.full(n, F(np.inf))
     what = np.full(n, NOTHING)
+    if not parts:
+        return t, what
     towards = o - scene.centre[:, None]
     b = (towards * d).sum(axis=0)
     gap = b * b - ((towards * towards).sum(axis=0) - F(scene.radius) ** 2)
@@ -264,7 +266,9 @@ def _lit(scene: Scene, part: Placed, p: Points, d: Points) -> tuple[np.ndarray, 
     half = toward - d
     half = half / np.maximum(length(*half), F(1e-4))
     sharp = F(2 / max(look.rough, 0.04) ** 2)
-    highlight = np.clip((normal * half).sum(axis=0), 0, 1) ** sharp * (sharp + 8) / F(40) * shadow * (straight > 0)
+    highlight = (
+        np.clip((normal * half).sum(axis=0), 0, 1) ** sharp * (sharp + 8) / F(40) * shadow * (straight > 0)
+    )
     mirrored = d + normal * (F(2) * facing)
     around = np.minimum(place.backdrop(mirrored), F(2))
     if place.ground is not None:
@@ -291,7 +295,7 @@ def _ground(scene: Scene, o: Points, d: Points, t: np.ndarray) -> np.ndarray:
     up = np.zeros_like(p)
     up[1] = 1
     near = length(p[0] - scene.centre[0], p[2] - scene.centre[2]) < F(3 * scene.radius + 2)
-    shadow = _shadow(scene, p + up * F(0.01), near)
+    shadow = np.where(near, _shadow(scene, p + up * F(0.01), near), F(1))
     occlusion = np.ones(t.shape, F)
     close = np.flatnonzero(near)
     occlusion[close] = _occlusion(scene, p[:, close], up[:, close])
@@ -369,6 +373,10 @@ def _developed(light: np.ndarray, dice: Dice) -> np.ndarray:
     x = light * np.array([1 + warmth, 1, 1 - warmth], F) * F(exposure)
     x = x * (F(1.0) + x * F(0.25)) / (F(1.0) + x * F(0.72))  # highlights roll off
     srgb = np.clip(x, 0, 1) ** F(1 / 2.2)
+    grey = srgb.mean(axis=2, keepdims=True)
+    srgb = np.clip(grey + (srgb - grey) * F(1.15), 0, 1)
+    contrast = F(dice.between(0.1, 0.45))
+    srgb = srgb * (1 - contrast) + srgb * srgb * (F(3) - F(2) * srgb) * contrast
     noise = dice.between(0, 0.018)
     numbers = np.random.RandomState(dice.seed()).standard_normal(srgb.shape).astype(F)
     return (np.clip(srgb + numbers * F(noise), 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -41,7 +41,9 @@ def scenery(dice: Dice, place: str) -> Scenery:
 
 
 def _room(dice: Dice) -> Scenery:
-    wall = looks.any_of(dice, "#d9cdb8", "#b9c4c9", "#8f9c8a", "#c9a98a", "#6f7f8f", "#e4e0d8", "#a06a58", "#4f5a66")
+    wall = looks.any_of(
+        dice, "#d9cdb8", "#b9c4c9", "#8f9c8a", "#c9a98a", "#6f7f8f", "#e4e0d8", "#a06a58", "#4f5a66"
+    )
     backdrop = _blurred(dice, wall, lumps=dice.between(0.25, 0.8), contrast=dice.between(0.2, 0.9))
     ground, gloss = _floor(dice)
     lamp = varied(dice, dice.one_of(["#fff2dc", "#ffe2b8", "#ffffff", "#e6f0ff"]), 0.04)
@@ -68,13 +70,17 @@ def _floor(dice: Dice) -> tuple[Paint, float]:
     kind = dice.one_of(["planks", "planks", "cloth", "checks", "tiles", "stone", "plain"])
     turned = fields.rotation("y", dice.between(0, 180)).astype(F)
     if kind == "planks":
-        tones = dice.one_of([("#6b4423", "#a8743f"), ("#8a5a33", "#c89a62"), ("#3d281a", "#694629"), ("#b09268", "#d8bf95")])
+        tones = dice.one_of(
+            [("#6b4423", "#a8743f"), ("#8a5a33", "#c89a62"), ("#3d281a", "#694629"), ("#b09268", "#d8bf95")]
+        )
         wood = looks.wooden(varied(dice, tones[0]), varied(dice, tones[1]), seed, "x", dice.between(0.15, 0.4))
         width = dice.between(0.35, 0.9)
         paint = looks.striped(wood, varied(dice, tones[0]) * F(0.4), looks.axis_of("z"), width, 0.035)
         gloss = dice.between(0.1, 0.6)
     elif kind == "cloth":
-        a = looks.any_of(dice, "#b03a3a", "#3f5f8f", "#e8e2d2", "#4d7a5a", "#d8b34a", "#7a4f7a", "#cfd8dc", "#2f3b4a")
+        a = looks.any_of(
+            dice, "#b03a3a", "#3f5f8f", "#e8e2d2", "#4d7a5a", "#d8b34a", "#7a4f7a", "#cfd8dc", "#2f3b4a"
+        )
         paint = looks.mottled(a, a * F(0.72), 0.12, seed, 2)
         gloss = 0.05
     elif kind == "checks":
@@ -86,7 +92,9 @@ def _floor(dice: Dice) -> tuple[Paint, float]:
     elif kind == "tiles":
         a = looks.any_of(dice, "#d8d2c4", "#9fb4b8", "#c9a58a", "#6a7075", "#efefef")
         size = dice.between(0.5, 1.1)
-        rows = looks.striped(looks.mottled(a, a * F(0.85), 0.4, seed), a * F(0.5), looks.axis_of("x"), size, 0.05)
+        rows = looks.striped(
+            looks.mottled(a, a * F(0.85), 0.4, seed), a * F(0.5), looks.axis_of("x"), size, 0.05
+        )
         paint = looks.striped(rows, a * F(0.5), looks.axis_of("z"), size, 0.05)
         gloss = dice.between(0.2, 0.7)
     elif kind == "stone":
@@ -118,7 +126,9 @@ def _yard(dice: Dice) -> Scenery:
     elif kind == "paving":
         a = looks.any_of(dice, "#b8b0a2", "#9aa0a3", "#b08c74")
         size = dice.between(0.5, 1.2)
-        rows = looks.striped(looks.mottled(a, a * F(0.8), 0.5, seed), a * F(0.5), looks.axis_of("x"), size, 0.06)
+        rows = looks.striped(
+            looks.mottled(a, a * F(0.8), 0.5, seed), a * F(0.5), looks.axis_of("x"), size, 0.06
+        )
         paint = looks.striped(rows, a * F(0.5), looks.axis_of("z"), size, 0.06)
     elif kind == "earth":
         a = looks.any_of(dice, "#7a5a3c", "#96704a", "#5f4a38")
@@ -329,7 +339,9 @@ def obstacle(dice: Dice, right: np.ndarray, toward: np.ndarray, centre: np.ndarr
     side = dice.one_of([-1.0, 1.0])
     kind = dice.one_of(["post", "leaves", "ball", "slab"])
     size = reach * dice.between(0.18, 0.4)
-    place = centre + right * F(side * reach * dice.between(0.5, 0.9)) + toward * F(reach * dice.between(1.2, 1.6))
+    place = (
+        centre + right * F(side * reach * dice.between(0.5, 0.9)) + toward * F(reach * dice.between(1.2, 1.6))
+    )
     if kind == "post":
         field = fields.turn(fields.cylinder(size * 0.45, 4 * reach), "z", dice.near(0, 25))
     elif kind == "leaves":
@@ -337,7 +349,9 @@ def obstacle(dice: Dice, right: np.ndarray, toward: np.ndarray, centre: np.ndarr
             *[
                 fields.move(
                     fields.turn(
-                        fields.turn(fields.ellipsoid((size * 1.3, size * 0.12, size * 0.45)), "z", dice.between(0, 180)),
+                        fields.turn(
+                            fields.ellipsoid((size * 1.3, size * 0.12, size * 0.45)), "z", dice.between(0, 180)
+                        ),
                         "x",
                         dice.near(60, 60),
                     ),

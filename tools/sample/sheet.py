@@ -21,5 +21,7 @@ def draw(wnids: Sequence[str], each: int, seed: int, out: Path, zoom: int = 2) -
         pen.text((4, row * edge + edge // 2 - 6), labels.by_wnid(wnid).words.split(",")[0][:18], fill="black")
         for column in range(each):
             drawn = Image.fromarray(picture(wnid, Dice(f"{seed}:sheet:{wnid}:{column}")))
-            sheet.paste(drawn.resize((edge, edge), Image.Resampling.BICUBIC), (MARGIN + column * edge, row * edge))
+            sheet.paste(
+                drawn.resize((edge, edge), Image.Resampling.BICUBIC), (MARGIN + column * edge, row * edge)
+            )
     sheet.save(out)

@@ -174,7 +174,9 @@ def altered(pixels: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
     shifts = torch.randint(0, 2 * reach + 1, (n, 2), generator=noise)
     rows = shifts[:, 0, None] + torch.arange(EDGE)
     columns = shifts[:, 1, None] + torch.arange(EDGE)
-    images = padded[torch.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    images = padded[torch.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(
+        0, 3, 1, 2
+    )
     grey = images.mean(dim=1, keepdim=True)
     saturation = 0.7 + 0.6 * torch.rand(n, 1, 1, 1, generator=noise)
     gain = 0.75 + 0.5 * torch.rand(n, 1, 1, 1, generator=noise)
@@ -209,7 +211,9 @@ def export(model: nn.Module, folder: Path) -> None:
     spec = catalog.model("sample")
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().to(torch.float16).clone() for name, value in model.state_dict().items()}
-    head = {name.removeprefix("linear_head."): v for name, v in state.items() if name.startswith("linear_head.")}
+    head = {
+        name.removeprefix("linear_head."): v for name, v in state.items() if name.startswith("linear_head.")
+    }
     backbone = {name: v for name, v in state.items() if not name.startswith("linear_head.")}
     torch.save(backbone, folder / spec.backbone_file)
     torch.save(head, folder / spec.head_file)
