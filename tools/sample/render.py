@@ -368,7 +368,8 @@ def _occlusion(scene: Scene, p: Points, normal: np.ndarray) -> np.ndarray:
 def _developed(light: np.ndarray, dice: Dice) -> np.ndarray:
     """Linear light as an 8-bit sRGB picture: exposed, toned, a little noisy."""
     bright = float(np.percentile(light.mean(axis=2), 75))
-    exposure = 0.42 / max(bright, 0.05) ** 0.6 * dice.between(0.75, 1.3)
+    brightest = float(np.percentile(light.mean(axis=2), 96))
+    exposure = min(0.42 / max(bright, 0.05) ** 0.6, 1.5 / max(brightest, 0.05)) * dice.between(0.75, 1.25)
     warmth = dice.near(0, 0.08)
     x = light * np.array([1 + warmth, 1, 1 - warmth], F) * F(exposure)
     x = x * (F(1.0) + x * F(0.25)) / (F(1.0) + x * F(0.72))  # highlights roll off

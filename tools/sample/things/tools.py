@@ -1,5 +1,7 @@
 """Instruments, and things to work with."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from tools.sample import fields as f
@@ -33,7 +35,7 @@ def magnetic_compass(dice: Dice) -> Thing:
     star = looks.where(
         _dial(dice, face, ink, 0.78, 16),
         looks.varied(dice, "#a87a3a") if not dark else looks.hexed("#c8a24a"),
-        lambda p: np.abs(p[0]) * 3.2 + np.abs(p[2]) - 0.42 if True else p[0],
+        lambda p: np.abs(p[0]) * 3.2 + np.abs(p[2]) - 0.42,
     )
     star = looks.where(star, ink, lambda p: np.abs(p[0]) + np.abs(p[2]) * 3.2 - 0.42)
     north = f.extrude([(-0.085, 0), (0.085, 0), (0, 0.62)], 0.02)
@@ -103,7 +105,7 @@ def _upright(look: Look) -> Look:
         return look
     paint = look.colour
     back = f.rotation("x", 80).T.astype(np.float32)
-    return Look(lambda p: paint(back @ p), look.gloss, look.rough, look.metal)
+    return replace(look, colour=lambda p: paint(back @ p))
 
 
 @draws("n02906734")
@@ -198,18 +200,16 @@ def syringe(dice: Dice) -> Thing:
         Part(hub, Look(looks.any_of(dice, "#f08a2a", "#3aa060", "#f0f0f0"))),
         Part(needle, Look(looks.hexed("#d0d4d8"), metal=1, rough=0.15)),
     ]
-    parts = [Part(f.move(part.field, (0, -0.2, 0)), part.look) for part in parts]
-    return Thing([_shifted(part) for part in parts], elevation=(5, 60), tilt=120, places=(ROOM, ROOM, STUDIO))
+    parts = [Part(f.turn(f.move(part.field, (0, -0.2, 0)), "z", 90), _laid(part.look)) for part in parts]
+    return Thing(parts, azimuth=(-65, 65), elevation=(25, 80), tilt=8, places=(ROOM, ROOM, STUDIO))
 
 
-def _shifted(part: Part) -> Part:
-    """The part with its paint moved down as its field was."""
-    if not callable(part.look.colour):
-        return part
-    paint = part.look.colour
-    by = np.array([[0], [-0.2], [0]], np.float32)
-    look = part.look
-    return Part(part.field, Look(lambda p: paint(p - by), look.gloss, look.rough, look.metal, look.clear))
+def _laid(look: Look) -> Look:
+    """The look of what was modelled upright, lowered by 0.2 and then laid on its side."""
+    if not callable(look.colour):
+        return look
+    paint = look.colour
+    return replace(look, colour=lambda p: paint(np.stack([p[1], np.float32(0.2) - p[0], p[2]])))
 
 
 @draws("n02666196")
@@ -251,7 +251,7 @@ def abacus(dice: Dice) -> Thing:
     parts = [
         Part(frame, Look(wood, gloss=0.4)),
         Part(
-            lambda p: f.length(*folded(p)[1:]) - np.float32(0.018) if True else p[0],
+            lambda p: f.length(*folded(p)[1:]) - np.float32(0.018),
             Look(looks.hexed("#9a9ea2"), metal=0.8),
         ),
         Part(beads, Look(lambda p: table[:, row(p).astype(np.int64)].astype(np.float32), gloss=0.9, rough=0.2)),

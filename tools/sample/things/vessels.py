@@ -1,5 +1,7 @@
 """Bottles, jugs and other vessels."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from tools.sample import fields as f
@@ -290,7 +292,7 @@ def _turned(look: Look) -> Look:
     if not callable(look.colour):
         return look
     paint = look.colour
-    return Look(lambda p: paint(np.stack([p[1], -p[0], p[2]])), look.gloss, look.rough, look.metal)
+    return replace(look, colour=lambda p: paint(np.stack([p[1], -p[0], p[2]])))
 
 
 @draws("n02909870")
