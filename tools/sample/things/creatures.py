@@ -61,7 +61,8 @@ def goldfish(dice: Dice) -> Thing:
     belly = looks.any_of(dice, "#f8d8a0", "#f4b060", "#f8ece0")
     skin = looks.mix(gold, belly, lambda p: 0.5 - 2.2 * (p[1] + 0.12))
     if dice.chance(0.3):
-        skin = looks.mottled(skin, looks.hexed("#f4f0ea"), 0.5, dice.seed(), 4)
+        patched = looks.mottled(skin, looks.hexed("#f0e6d8"), 0.5, dice.seed(), 4)
+        skin = looks.mix(patched, skin, lambda p: 2.5 * (p[1] + 0.05))
     scaled = looks.mix(skin, looks.hexed("#a83a0c"), lambda p: 0.5 * (looks.spots(p, 0.12, 4) - 0.3))
     plump = dice.between(0.36, 0.5)
     body = f.blend(

@@ -229,14 +229,6 @@ def bow_tie(dice: Dice) -> Thing:
     if dice.chance(0.35):
         band = f.move(f.turn(f.torus(0.62, 0.06), "x", dice.between(0, 25)), (0, 0.05, -0.66))
         parts.append(Part(band, Look(cloth, gloss=0.2)))
-    elif dice.chance(0.5):  # worn on a shirt
-        shirt = f.move(f.box((1.05, 0.95, 0.35), 0.3), (0, -0.3, -0.45))
-        collar = f.mirror(f.extrude([(0.1, 0.1), (0.75, 0.55), (0.7, -0.35)], 0.03, 0.03))
-        white = looks.any_of(dice, "#f4f4f2", "#dfe8f0", "#f0e0e4")
-        parts += [
-            Part(shirt, Look(white)),
-            Part(f.move(collar, (0, -0.1, -0.06)), Look(white)),
-        ]
     return Thing(
         parts, azimuth=(-45, 45), elevation=(-10, 45), tilt=14, places=(ROOM, STUDIO, STUDIO), step=0.75
     )

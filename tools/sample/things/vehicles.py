@@ -112,7 +112,10 @@ def moving_van(dice: Dice) -> Thing:
             Part(load, Look(paint, gloss=0.5, rough=0.3)),
             Part(cab, Look(cab_paint, gloss=0.9, rough=0.15)),
             Part(
-                f.move(f.box((front + 0.9, 0.05, wide * 0.7)), (-0.15, -0.28, 0)), Look(looks.hexed("#2a2a2c"))
+                f.move(
+                    f.box(((front + long) / 2 + 0.4, 0.05, wide * 0.7)), ((front - long) / 2 + 0.1, -0.28, 0)
+                ),
+                Look(looks.hexed("#2a2a2c")),
             ),
             Part(_lamps(front + 0.65, -0.12, 0.25, 0.05), Look(looks.hexed("#f4f0e0"), gloss=1)),
             _wheels((-0.6, front + 0.34), 0.18, wide - 0.05, -0.3, looks.hexed("#b0b2b4")),
