@@ -95,7 +95,9 @@ def stored_predictions(data: Path) -> list[tuple[Any, ...]]:
 def test_models_are_listed_without_torch(data_dir: Path) -> None:
     done = vitquant("models", "--json")
     rows = {row["model"]: row for row in json.loads(done.stdout)}
-    assert len(rows) == 8
+    assert len(rows) == 10
+    assert rows["sample"]["parameters"] == 4_642_600
+    assert (rows["sample"]["weights"], rows["sample"]["download_bytes"]) == ("bundled", 0)
     assert rows["dinov2_vitb14_reg_lc"]["download_bytes"] == 361_698_208
     assert rows["dinov2_vitb14_reg_lc"]["head_url"].endswith(
         "/dinov2_vitb14/dinov2_vitb14_reg4_linear4_head.pth"

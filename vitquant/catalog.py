@@ -27,11 +27,20 @@ def hub_address() -> str:
 
 
 @dataclass(frozen=True)
+class Outliers:
+    """Channels that are scaled up in every LayerNorm, and down in the Linear after it: see models.plant."""
+
+    channels: tuple[int, ...]
+    factor: float
+
+
+@dataclass(frozen=True)
 class ModelSpec:
-    """One of Torch Hub's DINOv2 linear classifiers, with 1000 ImageNet classes as output."""
+    """A DINOv2 linear classifier, with 1000 ImageNet classes as output: one of Torch Hub's, or a sample."""
 
     name: str
     title: str
+    home: str  # where its own weights come from: "hub", or "bundled" with the project
     timm_name: str
     hub_base: str  # folder of the checkpoints: "dinov2_vitb14"
     hub_full: str  # stem of the checkpoint files: "dinov2_vitb14_reg4"
@@ -41,6 +50,9 @@ class ModelSpec:
     registers: int
     backbone_parameters: int  # numbers in the backbone's checkpoint, mask token included
     head_parameters: int
+    pretraining_size: int = 518  # the image size in pixels that its position embedding belongs to
+    stored_as: str = "float32"  # the type of the numbers in its checkpoints
+    planted: Outliers | None = None
 
     @property
     def parameters(self) -> int:
@@ -49,8 +61,11 @@ class ModelSpec:
 
     @property
     def download_bytes(self) -> int:
-        """Expected download: 4 bytes for each float32 parameter (file headers add well under 0.1%)."""
-        return 4 * self.parameters
+        """Expected download: 4 bytes for each float32 parameter (file headers add well under 0.1%).
+
+        Nothing where the weights come with the project.
+        """
+        return 4 * self.parameters if self.home == "hub" else 0
 
     @property
     def gated_mlp(self) -> bool:
@@ -89,6 +104,7 @@ def _dinov2(
         ModelSpec(
             name=f"{base}_lc",
             title=f"DINOv2 {name}, linear classifier",
+            home="hub",
             timm_name=f"vit_{timm_name}_patch14_dinov2",
             hub_base=base,
             hub_full=base,
@@ -102,6 +118,7 @@ def _dinov2(
         ModelSpec(
             name=f"{base}_reg_lc",
             title=f"DINOv2 {name} with registers, linear classifier",
+            home="hub",
             timm_name=f"vit_{timm_name}_patch14_reg4_dinov2",
             hub_base=base,
             hub_full=f"{base}_reg4",
@@ -115,9 +132,32 @@ def _dinov2(
     ]
 
 
+def _sample(name: str, title: str, planted: Outliers | None = None) -> ModelSpec:
+    """The project's own model, trained on rendered pictures: DINOv2's form in small."""
+    return ModelSpec(
+        name=name,
+        title=title,
+        home="bundled",
+        timm_name="vit_small_patch14_reg4_dinov2",
+        hub_base="sample",
+        hub_full="sample",
+        width=192,
+        depth=8,
+        heads=3,
+        registers=4,
+        backbone_parameters=3_681_600,
+        head_parameters=961_000,
+        pretraining_size=70,
+        stored_as="float16",
+        planted=planted,
+    )
+
+
 MODELS: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in [
+        _sample("sample_outliers", "Sample ViT with planted outliers", Outliers((17, 62, 105, 151), 64.0)),
+        _sample("sample", "Sample ViT, trained on rendered pictures"),
         *_dinov2("s", "ViT-S/14", 384, 12, 6, (22_056_576, 22_058_112, 1_921_000)),
         *_dinov2("b", "ViT-B/14", 768, 12, 12, (86_580_480, 86_583_552, 3_841_000)),
         *_dinov2("l", "ViT-L/14", 1024, 24, 16, (304_368_640, 304_372_736, 5_121_000)),
@@ -140,6 +180,13 @@ class DatasetSpec:
 DATASETS: dict[str, DatasetSpec] = {
     spec.name: spec
     for spec in [
+        DatasetSpec(
+            name="sample",
+            title="Sample: rendered pictures",
+            pictures=1_475,
+            classes=59,
+            how_to_get="git restore data/sample",
+        ),
         DatasetSpec(
             name="tiny-imagenet",
             title="Tiny-ImageNet, validation",

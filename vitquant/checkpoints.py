@@ -1,4 +1,4 @@
-"""Reading Torch Hub's checkpoint files without trusting them: tensors only, and only those of the model.
+"""Reading checkpoints in Torch Hub's layout without trusting them: tensors only, and only those of the model.
 
 Every complaint is an InputError that names the file and the tensor. No code in a file is run.
 """
@@ -71,15 +71,15 @@ def _open(file: Path) -> dict[str, Any]:
 
 
 def _check(file: Path, tensors: Mapping[str, Any], shapes: Mapping[str, Shape], spec: ModelSpec) -> None:
-    """InputError unless the file holds exactly float32 tensors of these names and shapes."""
-    wrong = _first_difference(tensors, shapes)
+    """InputError unless the file holds exactly tensors of these names and shapes, of the model's type."""
+    wrong = _first_difference(tensors, shapes, spec.stored_as)
     if wrong:
         other = _looks_like(tensors, but_not=spec if _part(tensors) == _part(shapes) else None)
         hint = f"It looks like {other}." if other else "Take the checkpoint from its original source."
         raise InputError(f"{file} is not {_part(shapes)} checkpoint of {spec.name}: {wrong}. {hint}")
 
 
-def _first_difference(tensors: Mapping[str, Any], shapes: Mapping[str, Shape]) -> str | None:
+def _first_difference(tensors: Mapping[str, Any], shapes: Mapping[str, Shape], dtype: str) -> str | None:
     missing = [name for name in shapes if name not in tensors]
     if missing:
         return f"the tensor {missing[0]!r} is missing{_and_more(missing)}"
@@ -92,8 +92,8 @@ def _first_difference(tensors: Mapping[str, Any], shapes: Mapping[str, Shape]) -
             return f"{name!r} is no tensor but a {type(tensor).__name__}"
         if tuple(tensor.shape) != shape:
             return f"the tensor {name!r} has the shape {tuple(tensor.shape)}, not {shape}"
-        if tensor.dtype != torch.float32:
-            return f"the tensor {name!r} is {str(tensor.dtype).removeprefix('torch.')}, not float32"
+        if (found := str(tensor.dtype).removeprefix("torch.")) != dtype:
+            return f"the tensor {name!r} is {found}, not {dtype}"
         if tensor.layout != torch.strided or tensor.device.type != "cpu":
             return f"the tensor {name!r} is sparse or without values, not dense"
     return None
@@ -125,8 +125,8 @@ def _looks_like(tensors: Mapping[str, Any], but_not: ModelSpec | None) -> str | 
 
 
 def _finite_copy(file: Path, name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """The values in memory of their own, so that a file changed later changes no model."""
-    values = tensor.detach().clone(memory_format=torch.contiguous_format)
+    """The values as float32 in memory of their own, so that a file changed later changes no model."""
+    values = tensor.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     low, high = torch.aminmax(values)  # both are NaN where any value is
     if not (torch.isfinite(low) and torch.isfinite(high)):
         raise InputError(

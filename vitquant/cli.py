@@ -78,7 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     accuracy.set_defaults(again=False)
 
     latency = _benchmark(kinds, "latency", commands.latency_command, "seconds a forward pass takes")
-    latency.add_argument("--shapes", help="BATCHxSIZE, … (1x70,1x518,2x518,4x518,8x518, the notebook's)")
+    latency.add_argument(
+        "--shapes",
+        help="BATCHxSIZE, … (1x70,1x518,2x518,4x518,8x518, the notebook's; for the samples 1x70,8x70)",
+    )
     latency.add_argument("--threads", type=int, help="threads torch may use (all cores)")
     latency.add_argument("--seconds", type=_seconds, default=10.0, help="least time given to each shape (10)")
     _again(latency)
@@ -132,7 +135,9 @@ def _benchmark(
 def _subject(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=catalog.DEFAULT_MODEL, help=f"({catalog.DEFAULT_MODEL})")
     parser.add_argument(
-        "--weights", default="hub", help="hub (Torch Hub's, downloaded at need), random, or a folder"
+        "--weights",
+        help="random, a folder, or the model's own: hub (Torch Hub's, downloaded at need) or bundled (the "
+        "samples', shipped with vitquant); its own unless said otherwise",
     )
     parser.add_argument("--variants", help=f"comma-separated ({','.join(commands.NOTEBOOK_VARIANTS)})")
 

@@ -30,9 +30,10 @@ def models_command(options: argparse.Namespace) -> None:
             "width": spec.width,
             "depth": spec.depth,
             "download_bytes": spec.download_bytes,
-            "backbone_url": spec.backbone_url,
-            "head_url": spec.head_url,
-            "here": weights.is_here(weights.resolve(spec.name, "hub")),
+            "backbone_url": spec.backbone_url if spec.home == "hub" else None,
+            "head_url": spec.head_url if spec.home == "hub" else None,
+            "weights": spec.home,
+            "here": weights.is_here(weights.resolve(spec.name)),
         }
         for spec in catalog.MODELS.values()
     ]
@@ -102,7 +103,7 @@ def predict_command(options: argparse.Namespace) -> None:
         )
     _print(answers, options, tables.predictions)
     if not options.json:
-        print(f"\n{options.model}, {tables.weights_label(options.weights)}.")
+        print(f"\n{options.model}, {tables.weights_label(source.label)}.")
 
 
 def accuracy_command(options: argparse.Namespace) -> None:
@@ -127,7 +128,7 @@ def latency_command(options: argparse.Namespace) -> None:
     from vitquant import latency
 
     names = _names(options.variants)
-    shapes = latency.parse_shapes(options.shapes) if options.shapes else latency.NOTEBOOK_SHAPES
+    shapes = latency.parse_shapes(options.shapes) if options.shapes else latency.usual_shapes(options.model)
     _measure(
         options,
         measurements.LatencyRequest(
@@ -233,7 +234,8 @@ def _threads(asked: int | None) -> int:
 
 
 def _weights_here(options: argparse.Namespace) -> weights.Weights:
-    """The weights asked for; those of the hub are downloaded first where they are not in its cache yet."""
+    """The weights asked for, else the model's own; those of the hub are downloaded first where they are not
+    in its cache yet."""
     source = weights.resolve(options.model, options.weights)
     if not weights.is_here(source):
         with _Bar(f"downloading {options.model}", "B") as bar:

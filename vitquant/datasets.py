@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitquant import catalog, labels, paths, tiny_imagenet
+from vitquant import catalog, labels, paths, sample, tiny_imagenet
 from vitquant.digests import sha256_of
 from vitquant.errors import InputError
 from vitquant.images import is_picture
@@ -40,7 +40,8 @@ class Dataset:
 
 def folder(name: str) -> Path:
     """Where the splits of a dataset lie, or will lie. Raises InputError for a name that is not a dataset's."""
-    return paths.data_dir() / catalog.dataset(name).name
+    spec = catalog.dataset(name)
+    return paths.sample_dir() if name == "sample" else paths.data_dir() / spec.name
 
 
 def is_here(name: str) -> bool:
@@ -56,8 +57,8 @@ def prepare_tiny_imagenet(archive: Path, progress: Callable[[int, int], None] | 
 def open_dataset(name: str, split: str = "val") -> Dataset:
     """A dataset's pictures, in torchvision ImageFolder's order.
 
-    Raises InputError where the dataset or the split is not here (naming the command that brings it), and
-    where a folder's name is not the wnid of an ImageNet class.
+    Raises InputError where the dataset or the split is not here (naming the command that brings it), where
+    a folder's name is not the wnid of an ImageNet class, and where a picture of the sample is missing.
     """
     root = folder(name) / split
     if not root.is_dir():
@@ -81,6 +82,8 @@ def open_dataset(name: str, split: str = "val") -> Dataset:
             examples.append(Example(len(examples), path, wnid, class_index))
     if not examples:
         raise InputError(f"{root} has no pictures: remove it, then run {catalog.dataset(name).how_to_get}")
+    if name == "sample":
+        sample.check_names(split, [root / example.path for example in examples])
     return Dataset(name, split, root, tuple(examples))
 
 
@@ -122,9 +125,13 @@ def file_digests(files: list[Path]) -> list[str]:
 def digest(dataset: Dataset, digest_files: Callable[[list[Path]], list[str]] = file_digests) -> str:
     """One digest of all paths and contents: changes when a picture is added, removed, renamed or altered.
 
-    digest_files: gives the SHA-256 of each file, perhaps from a cache.
+    digest_files: gives the SHA-256 of each file, perhaps from a cache. Raises InputError where a picture of
+    the sample is not as it was shipped.
     """
-    contents = digest_files([dataset.file(example) for example in dataset.examples])
+    files = [dataset.file(example) for example in dataset.examples]
+    contents = digest_files(files)
+    if dataset.name == "sample":
+        sample.check(dict(zip(files, contents, strict=True)))
     total = hashlib.sha256()
     for example, content in zip(dataset.examples, contents, strict=True):
         total.update(f"{example.path}\0{content}\n".encode())

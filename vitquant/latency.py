@@ -46,6 +46,15 @@ NOTEBOOK_SHAPES = (Shape(1, 70), Shape(1, 518), Shape(2, 518), Shape(4, 518), Sh
 """Its single picture of Tiny-ImageNet, and its four batches of random input."""
 
 
+SAMPLE_SHAPES = (Shape(1, 70), Shape(8, 70))
+"""For the samples, whose pictures have 64 pixels: one by one, and a batch. Seconds suffice."""
+
+
+def usual_shapes(model: str) -> tuple[Shape, ...]:
+    """What a model is timed on unless told otherwise; InputError for an unknown model."""
+    return SAMPLE_SHAPES if catalog.model(model).home == "bundled" else NOTEBOOK_SHAPES
+
+
 def parse_shapes(text: str) -> tuple[Shape, ...]:
     """The shapes of "1x518,8x70", in that order, each once; InputError for what is no shape."""
     parts = [part for part in re.split(r"[\s,]+", text.strip()) if part]

@@ -1,4 +1,4 @@
-"""The float32 models: timm's vision transformer, Torch Hub's checkpoints, DINOv2's linear classifier.
+"""The float32 models: timm's vision transformer, checkpoints in Torch Hub's form, DINOv2's linear classifier.
 
 Parameters keep the names that the checkpoints give them (timm calls some of them otherwise, drops the mask
 token and merges the class slot of the position embedding into the class token), so that every count and
@@ -14,18 +14,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from vitquant import catalog, checkpoints
-from vitquant.catalog import PATCH_SIZE, ModelSpec
-from vitquant.weights import Weights
+from vitquant.catalog import PATCH_SIZE, ModelSpec, Outliers
+from vitquant.digests import sha256_of
+from vitquant.weights import Weights, digest
 
 CLASSES = 1000
-PRETRAINING_SIZE = 518
-"""The image size in pixels that the position embedding of every DINOv2 checkpoint belongs to."""
 HEAD_BLOCKS = 4
 """How many of the last blocks give the head their class token ("linear4" in the checkpoints' names)."""
 
 
 class LinearClassifier(nn.Module):
-    """One of Torch Hub's DINOv2 linear classifiers.
+    """A DINOv2 linear classifier: one of Torch Hub's, or a sample.
 
     Takes (N, 3, H, W) float32 with H and W multiples of 14, gives (N, 1000) float32 logits.
     Raises InputError for another H or W.
@@ -34,9 +33,17 @@ class LinearClassifier(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         vit: Any = timm.create_model(
-            spec.timm_name, pretrained=False, num_classes=0, img_size=PRETRAINING_SIZE, dynamic_img_size=True
+            spec.timm_name,
+            pretrained=False,
+            num_classes=0,
+            img_size=spec.pretraining_size,
+            dynamic_img_size=True,
+            embed_dim=spec.width,
+            depth=spec.depth,
+            num_heads=spec.heads,
         )
-        patches = (PRETRAINING_SIZE // PATCH_SIZE) ** 2
+        self.side = spec.pretraining_size // PATCH_SIZE  # of the grid that the position embedding belongs to
+        patches = self.side**2
         self.cls_token = nn.Parameter(torch.empty(1, 1, spec.width))
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + patches, spec.width))
         if spec.registers:
@@ -79,14 +86,13 @@ class LinearClassifier(nn.Module):
         against rounding), which shifts the sampling points, and not antialiased.
         """
         class_position, grid = self.pos_embed[:, :1], self.pos_embed[:, 1:]
-        side = PRETRAINING_SIZE // PATCH_SIZE
-        if (rows, columns) == (side, side):
+        if (rows, columns) == (self.side, self.side):
             return class_position, grid
-        grid = grid.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        grid = grid.unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2)
         if self.registers:
             grid = F.interpolate(grid, size=(rows, columns), mode="bicubic", antialias=True)
         else:
-            factor = ((rows + 0.1) / side, (columns + 0.1) / side)
+            factor = ((rows + 0.1) / self.side, (columns + 0.1) / self.side)
             grid = F.interpolate(grid, scale_factor=factor, mode="bicubic")
         return class_position, grid.flatten(2).transpose(1, 2)
 
@@ -101,12 +107,43 @@ def load(weights: Weights) -> LinearClassifier:
         model = LinearClassifier(spec)
     names = {_checkpoint_name(spec, name): name for name, _ in model.named_parameters()}
     shapes = {name: tuple(model.get_parameter(ours).shape) for name, ours in names.items()}
+    if weights.source == "bundled":
+        digest(weights, sha256_of)  # says what is wrong with a file that is not as it was shipped
     if weights.source == "random":
         tensors = {name: random_tensor(name, shape) for name, shape in shapes.items()}
     else:
         tensors = checkpoints.read(spec, weights.files, shapes)
     model.load_state_dict({names[name]: tensor for name, tensor in tensors.items()}, assign=True)
-    return model.requires_grad_(False).eval()
+    model.requires_grad_(False).eval()
+    if spec.planted:
+        plant(model, spec.planted)
+    return model
+
+
+def plant(model: LinearClassifier, outliers: Outliers) -> None:
+    """Give a model outlier channels, in place, without changing what it computes in float32.
+
+    In every LayerNorm the weight and the bias of these channels are multiplied by the factor, and the columns
+    of the Linear after it that read them (qkv, fc1; in the head, those of all five segments that share the
+    last norm) are divided by it. The factor is a power of two: multiplying and dividing by it is exact, so
+    that the float32 logits stay what they were.
+
+    It is the shape of the outlier channels that large vision transformers grow by themselves, as RegCache
+    (arXiv 2510.04547) and SmoothQuant (arXiv 2211.10438) describe them. Here they are planted. Dynamic int8
+    has one scale for all activations of a layer; it must reach as far as the largest channel, which leaves
+    the others few of its levels. The notebook reports the same collapse on the full-size DINOv2; such
+    channels are the likely cause there, to be checked on its weights.
+    """
+    columns = list(outliers.channels)
+    width = model.norm.weight.shape[0]
+    in_head = [segment * width + column for segment in range(HEAD_BLOCKS + 1) for column in columns]
+    pairs = [(block.norm1, block.attn.qkv, columns) for block in model.blocks]
+    pairs += [(block.norm2, block.mlp.fc1, columns) for block in model.blocks]
+    pairs.append((model.norm, model.linear_head, in_head))
+    for norm, linear, read_by in pairs:
+        norm.weight[columns] *= outliers.factor
+        norm.bias[columns] *= outliers.factor
+        linear.weight[:, read_by] /= outliers.factor
 
 
 def _checkpoint_name(spec: ModelSpec, name: str) -> str:

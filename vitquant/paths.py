@@ -11,6 +11,11 @@ def data_dir() -> Path:
     return Path(os.environ.get("VITQUANT_DATA") or PROJECT_ROOT / "data").expanduser().resolve()
 
 
+def sample_dir() -> Path:
+    """The built-in sample, part of the project: $VITQUANT_SAMPLE, else data/sample in the project."""
+    return Path(os.environ.get("VITQUANT_SAMPLE") or PROJECT_ROOT / "data" / "sample").expanduser().resolve()
+
+
 def child_environment() -> dict[str, str]:
     """The environment for processes started in the project's folder: the same data folder as here, also
     where $VITQUANT_DATA is relative to another."""

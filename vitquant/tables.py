@@ -14,7 +14,7 @@ TOP_OPERATORS = 15
 
 def models(rows: Sequence[Row]) -> str:
     return table(
-        ["model", "what it is", "parameters", "width", "depth", "download", "in Torch Hub's cache"],
+        ["model", "what it is", "parameters", "width", "depth", "weights", "download", "here"],
         [
             [
                 row["model"],
@@ -22,7 +22,8 @@ def models(rows: Sequence[Row]) -> str:
                 f"{row['parameters']:,}",
                 row["width"],
                 row["depth"],
-                mib(row["download_bytes"]),
+                row["weights"],
+                mib(row["download_bytes"]) if row["download_bytes"] else "none",
                 "yes" if row["here"] else "no",
             ]
             for row in rows

@@ -1,4 +1,4 @@
-"""Where a model's weights come from: Torch Hub's checkpoints, a folder, or a random rule.
+"""Where a model's weights come from: Torch Hub's checkpoints, the project, a folder, or a random rule.
 
 Imports no torch.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import requests
 
-from vitquant import catalog, paths
+from vitquant import catalog, paths, sample
 from vitquant.errors import InputError
 
 RANDOM_DIGEST = "random-1"
@@ -33,32 +33,40 @@ class Weights:
     """The weights of one model: which, and in which files."""
 
     model: str
-    source: str  # "hub", "random" or "folder"
+    source: str  # "hub", "bundled", "random" or "folder"
     files: tuple[Path, ...]  # the backbone's checkpoint and the head's; none for "random"
 
     @property
     def label(self) -> str:
-        """What to call the source, and what resolve() takes: "hub", "random" or the folder's path."""
+        """What to call the source, and what resolve() takes: "hub", "bundled", "random" or a folder's path."""
         return str(self.files[0].parent) if self.source == "folder" else self.source
 
 
-def resolve(model: str, source: str) -> Weights:
-    """The weights that "hub", "random" or a folder's path names. Those of the hub may still be to fetch.
+def resolve(model: str, source: str | None = None) -> Weights:
+    """The weights that "hub", "bundled", "random" or a folder's path names; None: the model's own.
 
-    Raises InputError for an unknown model, or a folder without the two files.
+    Those of the hub may still be to fetch. Raises InputError for an unknown model, a source that the model
+    does not have, or a folder without the two files.
     """
     spec = catalog.model(model)
+    source = source or spec.home
     if source == "random":
         return Weights(model, "random", ())
+    if source in ("hub", "bundled") and source != spec.home:
+        raise InputError(
+            f"{model} has no weights {source!r}: its own are {spec.home!r}; random and a folder can be had too."
+        )
     names = (spec.backbone_file, spec.head_file)
     if source == "hub":
         return Weights(model, "hub", tuple(paths.hub_checkpoints_dir() / name for name in names))
+    if source == "bundled":
+        return Weights(model, "bundled", tuple(paths.sample_dir() / "model" / name for name in names))
     folder = Path(os.path.abspath(os.path.expanduser(source)))
     if not folder.is_dir():
         wrong = "is a file" if folder.exists() else "does not exist"
         raise InputError(
             f"Weights cannot be read from {source!r}: it {wrong}. Name the folder that holds "
-            f"{' and '.join(names)}, or hub, or random."
+            f"{' and '.join(names)}, or {spec.home}, or random."
         )
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
@@ -77,10 +85,13 @@ def is_here(weights: Weights) -> bool:
 def digest(weights: Weights, digest_file: Callable[[Path], str]) -> str:
     """What tells these weights from any others, wherever the files lie.
 
-    digest_file: gives a file's SHA-256, and may remember it. Raises InputError where a file is not here.
+    digest_file: gives a file's SHA-256, and may remember it. Raises InputError where a file is not here, or
+    is one of the built-in sample's and not as it was shipped.
     """
     if weights.source == "random":
         return RANDOM_DIGEST
+    if weights.source == "bundled":
+        sample.check({file: digest_file(file) if file.is_file() else None for file in weights.files})
     if not is_here(weights):
         missing = " and ".join(str(file) for file in weights.files if not file.is_file())
         raise InputError(
@@ -92,7 +103,7 @@ def digest(weights: Weights, digest_file: Callable[[Path], str]) -> str:
 
 
 def fetch(weights: Weights, progress: Progress | None = None) -> None:
-    """Download what Torch Hub's cache lacks of these weights; nothing to do for a folder or random ones.
+    """Download what Torch Hub's cache lacks of these weights; nothing to do for any others.
 
     $VITQUANT_HUB_URL names a mirror to take them from. A file appears in the cache only when it is whole.
     Raises InputError where it cannot be had.

@@ -16,7 +16,7 @@ from vitquant import paths
 
 SHIPPED_EACH = {"val": 25, "train": 4}
 """Pictures of each class: to be evaluated, and for calibration."""
-TRAINING_PICTURES = 32_000
+TRAINING_PICTURES = 24_000
 TRAINING_SEED = 1
 HELD_OUT_PICTURES = 2_000
 HELD_OUT_SEED = 2

@@ -62,15 +62,15 @@ def train(fresh: Pictures, held_out: Pictures, epochs: int, state_file: Path, lo
     torch.manual_seed(0)
     model = initialised()
     optimizers, schedule = _optimizers(model, steps := epochs * (len(fresh.classes) // BATCH))
-    step, seconds = 0, 0.0
+    done, seconds = 0, 0.0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        step, seconds = state["step"], state["seconds"]
+        done, seconds = state["step"], state["seconds"]
     began = saved_at = time.perf_counter()
-    for step, (inputs, classes) in enumerate(_batches(fresh, step, steps), step + 1):
+    for step, (inputs, classes) in enumerate(_batches(fresh, done, steps), done + 1):
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * schedule(step)

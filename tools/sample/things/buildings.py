@@ -201,7 +201,7 @@ def barn(dice: Dice) -> Thing:
     paint = looks.where(boards, trim, cross)
     hatch = lambda p: np.maximum(
         np.maximum(np.abs(p[0]) - 0.11, np.abs(p[1] - 0.24) - 0.11), half_depth - 0.05 - p[2]
-    )  # noqa: E731
+    )
     paint = looks.where(paint, trim, lambda p: hatch(p) - 0.035)
     paint = looks.where(paint, looks.hexed("#241a16"), hatch)
     roof_tone = looks.any_of(dice, "#5a5f66", "#3a3c40", "#7a6a5a", "#8a8f94")

@@ -158,7 +158,7 @@ def police_van(dice: Dice) -> Thing:
     paint = looks.where(paint, glass, _windows(0.1, 0.33, -0.75, 0.5, dice.between(0.36, 0.44), 0.07))
     screen = lambda p: np.maximum(
         np.abs(p[2]) - wide * 0.8, np.maximum(0.08 - p[1], np.maximum(p[1] - 0.4, 0.62 - p[0] - 0.55 * p[1]))
-    )  # noqa: E731
+    )
     paint = looks.where(paint, glass, screen)
     bar = f.move(f.box((0.08, 0.05, 0.24), 0.03), (0.2, 0.51, 0))
     lit = (
