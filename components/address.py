@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 MODEL, WEIGHTS, DATASET, SIZE = "model", "weights", "dataset", "size"
 MEASURED, CLASS, WRONG, PAGE, PICTURE = "measured", "class", "wrong", "page", "picture"
-UNIT = "unit"
+UNIT, BESIDE, SHOWN = "unit", "beside", "shown"
 
-KNOWN = {MODEL, WEIGHTS, DATASET, SIZE, MEASURED, CLASS, WRONG, PAGE, PICTURE, UNIT}
+KNOWN = {MODEL, WEIGHTS, DATASET, SIZE, MEASURED, CLASS, WRONG, PAGE, PICTURE, UNIT, BESIDE, SHOWN}
 _REMEMBERED = {MODEL, WEIGHTS, DATASET, SIZE, MEASURED, UNIT}
 
 _MISUNDERSTOOD = "address:misunderstood"

@@ -11,14 +11,14 @@ from pathlib import Path
 import streamlit as st
 
 from components import address, server
-from vitquant import accuracy, catalog, datasets, gallery, machine, weights
+from vitquant import accuracy, catalog, datasets, gallery, machine, paths, weights
 from vitquant.errors import InputError
 from vitquant.gallery import AnswerSet, Conditions, Subject
 from vitquant.measurements import AccuracyRequest
 from vitquant.variants import RECIPES, why_unavailable
 
-WITHOUT_HUB_WEIGHTS = "dinov2_vits14_reg_lc"
-"""What is preselected where nothing is measured and no checkpoint is here: the quickest to try."""
+WITHOUT_WEIGHTS = "dinov2_vits14_reg_lc"
+"""What is preselected where nothing is measured and no weights are here: the quickest to try."""
 
 USUAL_SIZES = (70, 224, 518)
 LARGEST_SIZE = 1022
@@ -37,8 +37,8 @@ class Choices:
 
     @property
     def stale(self) -> dict[str, tuple[str, ...]]:
-        """By variant, what has changed since it was measured; variants that are as today are left out."""
-        if self.answers is None:
+        """By variant, what has changed since it was measured here; variants that are as today are left out."""
+        if self.answers is None or self.answers.shipped:
             return {}
         found = {name: gallery.changes(s.identity, self.today) for name, s in self.answers.series.items()}
         return {name: changes for name, changes in found.items() if changes}
@@ -46,6 +46,8 @@ class Choices:
 
 def choose(db: sqlite3.Connection) -> Choices:
     """Draw the choices in the sidebar, and answer what they mean."""
+    if problem := server.shipped_results(str(paths.store_file())):
+        st.warning(problem, icon=":material/inventory_2:")
     measured = gallery.subjects(db)
     with st.sidebar:
         subject = _subject(measured)
@@ -61,6 +63,8 @@ def choose(db: sqlite3.Connection) -> Choices:
 def with_todays_answers(db: sqlite3.Connection, chosen: Choices) -> Choices:
     """The same choices with what is stored of them now, under today's conditions."""
     for answers in gallery.answer_sets(db, chosen.subject):
+        if answers.shipped:
+            continue
         fresh = replace(chosen, answers=answers, dataset_id=answers.dataset_id)
         if accuracy.REFERENCE not in fresh.stale:
             return fresh
@@ -86,7 +90,8 @@ def first_accuracy_request(subject: Subject) -> AccuracyRequest:
 
 def weights_title(source: str) -> str:
     """Where the values come from, in a word or two; a folder by its name."""
-    return {"hub": "Torch Hub's", "random": "random (meaningless answers)"}.get(source, Path(source).name)
+    titles = {"hub": "Torch Hub's", "bundled": "shipped", "random": "random (meaningless answers)"}
+    return titles.get(source, Path(source).name)
 
 
 def weights_phrase(source: str) -> str:
@@ -106,16 +111,16 @@ def summary(subject: Subject) -> str:
 
 def _subject(measured: Sequence[Subject]) -> Subject:
     st.caption("What to look at")
-    hub = {name for name in catalog.MODELS if _hub_is_here(name)}
+    here = {name for name in catalog.MODELS if _own_weights_are_here(name)}
     latest = measured[0] if measured else None
 
     models = _distinct([*(s.model for s in measured if s.model in catalog.MODELS), *catalog.MODELS])
     if latest and latest.model in catalog.MODELS:
         first = latest.model
-    elif hub:
-        first = catalog.DEFAULT_MODEL if catalog.DEFAULT_MODEL in hub else sorted(hub)[0]
+    elif here:
+        first = catalog.FIRST_SIGHT if catalog.FIRST_SIGHT in here else sorted(here)[0]
     else:
-        first = WITHOUT_HUB_WEIGHTS
+        first = WITHOUT_WEIGHTS
     model = address.value_of(address.MODEL, models, first, what="model")
     st.selectbox(
         "Model",
@@ -125,7 +130,9 @@ def _subject(measured: Sequence[Subject]) -> Subject:
     )
 
     of_model = [s for s in measured if s.model == model]
-    sources = _distinct([*(s.weights for s in of_model), *(["hub"] if model in hub else []), "random"])
+    sources = _distinct(
+        [*(s.weights for s in of_model), *([catalog.model(model).home] if model in here else []), "random"]
+    )
     source = address.value_of(
         address.WEIGHTS, sources, sources[0], what="source of weights for this model called"
     )
@@ -134,16 +141,15 @@ def _subject(measured: Sequence[Subject]) -> Subject:
         sources,
         format_func=weights_title,
         help="Where the model's values come from. Random weights have the real size and speed, but their "
-        "answers mean nothing. Torch Hub's are offered once they are in its cache: a `benchmark` command "
-        "in the terminal downloads them.",
+        "answers mean nothing. The samples' come with vitquant; Torch Hub's are offered once they are in its "
+        "cache: a `benchmark` command in the terminal downloads them.",
         **address.mirror(address.WEIGHTS, source, forgetting=[address.MEASURED]),
     )
 
     names = list(catalog.DATASETS)
     of_weights = [s for s in of_model if s.weights == source]
-    dataset = address.value_of(
-        address.DATASET, names, next((s.dataset for s in of_weights), names[0]), what="dataset"
-    )
+    usual = next((s.dataset for s in of_weights), _usual_dataset(model))
+    dataset = address.value_of(address.DATASET, names, usual, what="dataset")
     st.selectbox(
         "Pictures",
         names,
@@ -186,6 +192,7 @@ def _answer_set(found: list[AnswerSet]) -> AnswerSet | None:
             keys,
             format_func=lambda key: (
                 f"{by_key[key].measured_at[:16].replace('T', ' ')} · {by_key[key].answered:,} pictures"
+                + (" · shipped" if by_key[key].shipped else "")
             ),
             help="The same choices, measured under different conditions (another torch, CPU, weights or "
             "pictures): each is kept by itself.",
@@ -206,8 +213,16 @@ def _asked_size() -> list[int]:
     return [size] if size <= LARGEST_SIZE else []
 
 
-def _hub_is_here(model: str) -> bool:
-    return weights.is_here(weights.resolve(model, "hub"))
+def _own_weights_are_here(model: str) -> bool:
+    return weights.is_here(weights.resolve(model))
+
+
+def _usual_dataset(model: str) -> str:
+    """The pictures that a model was made for, or else the ones that are here."""
+    first, other = "tiny-imagenet", "sample"
+    if catalog.model(model).home == "bundled":
+        first, other = other, first
+    return other if datasets.is_here(other) and not datasets.is_here(first) else first
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -9,6 +9,9 @@ from components import choices
 from components.choices import Choices
 from vitquant.runs import Run
 
+SHIPPED = ":material/inventory_2: shipped with vitquant, measured elsewhere · "
+"""Before whatever came with the project instead of being measured here."""
+
 
 def of_answers(chosen: Choices) -> None:
     """On what the stored answers rest, in one line with the rest a click away."""
@@ -16,15 +19,16 @@ def of_answers(chosen: Choices) -> None:
     assert answers is not None
     series = list(answers.series.values())[-1]
     details(
-        f"{choices.summary(chosen.subject)} · {answers.answered:,} pictures answered, "
-        f"those opened one by one included · {when(answers.measured_at)}",
+        f"{SHIPPED if answers.shipped else ''}{choices.summary(chosen.subject)} · "
+        f"{answers.answered:,} pictures answered, those opened one by one included · "
+        f"{when(answers.measured_at)}",
         series.environment,
         {
             "model": chosen.subject.model,
             "weights": chosen.subject.weights,
             "pictures": f"{chosen.subject.dataset}, {answers.answered:,} answered",
             "image size": f"{chosen.subject.image_size} × {chosen.subject.image_size} pixels",
-            "measured": when(answers.measured_at),
+            "measured": when(answers.measured_at) + (", before it was shipped" if answers.shipped else ""),
         },
     )
 
@@ -38,10 +42,10 @@ def of_run(run: Run) -> None:
         "weights": request["weights"],
         "shapes": request.get("shape") or ", ".join(request.get("shapes", [])),
         "threads": str(request.get("threads", "")),
-        "measured": f"{at}, run {run.id}",
+        "measured": f"{at}, before it was shipped" if run.shipped else f"{at}, run {run.id}",
     }
     line = f"**{request['model']}** · {choices.weights_phrase(request['weights'])} · {at}"
-    details(line, run.environment, facts)
+    details(f"{SHIPPED if run.shipped else ''}{line}", run.environment, facts)
 
 
 def stale(changes: Mapping[str, Sequence[str]]) -> None:

@@ -4,7 +4,8 @@ import sqlite3
 
 import streamlit as st
 
-from vitquant import database, gallery, jobs, paths, runs
+from vitquant import database, gallery, jobs, paths, runs, sample, shipped
+from vitquant.errors import VitquantError
 from vitquant.worker import PredictionWorker
 
 
@@ -12,6 +13,22 @@ from vitquant.worker import PredictionWorker
 def prediction_worker() -> PredictionWorker:
     """The process that computes predictions on demand; it starts with the first question."""
     return PredictionWorker()
+
+
+def shipped_results(store: str) -> str | None:
+    """Have the results that come with the project in the store; what is wrong with them, if anything is."""
+    files = (shipped.results_file(), paths.sample_dir() / sample.SUMS)
+    return _shipped_results(store, tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files))
+
+
+@st.cache_resource(max_entries=4, ttl="10 minutes", show_spinner="Unpacking the sample's results")
+def _shipped_results(store: str, changed_ns: tuple[int, ...]) -> str | None:
+    try:
+        with database.opened() as db:
+            shipped.bring_in(db)
+    except VitquantError as error:
+        return str(error)
+    return None
 
 
 def todays_pictures(db: sqlite3.Connection, dataset: str) -> tuple[int, str]:

@@ -33,6 +33,14 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture
+def no_sample(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A place for a sample that is not there; child processes look for it there too."""
+    folder = tmp_path / "no-sample"
+    monkeypatch.setenv("VITQUANT_SAMPLE", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_imagenet(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
     """A data folder ($VITQUANT_DATA) with the real Tiny-ImageNet prepared, for tests that only read it."""

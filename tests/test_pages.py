@@ -15,9 +15,14 @@ from tests.conftest import ROOT
 from vitquant import accuracy, database, gallery, jobs, labels, measurements, runs
 from vitquant.worker import PredictionWorker
 
-PAGES = ("explorer", "benchmark", "size")
+PAGES = ("overview", "explorer", "benchmark", "size")
 MEASURED = 30
 WRONG = {"fp32": {0, 1}, "qint8": set(range(2, 30)), "float16": {0, 1}}
+
+
+@pytest.fixture(autouse=True)
+def alone(no_sample: Path) -> None:
+    """Without the sample: these tests' pictures and answers are their own."""
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +62,7 @@ def visit(page: str = "explorer", **query: object) -> AppTest:
     at = AppTest.from_file(str(ROOT / "dashboard.py"), default_timeout=30)
     for name, value in query.items():
         at.query_params[name] = str(value)
-    if page != "explorer":
+    if page != "overview":
         at.switch_page(f"pages/{page}.py")
     at.run()
     assert not at.exception
@@ -154,6 +159,7 @@ def test_the_second_page_has_the_rest(plan: accuracy.Plan) -> None:
     assert len(opened(visit(page="explorer"))) == 24
     at = AppTest.from_file(str(ROOT / "dashboard.py"), default_timeout=30)
     at.query_params["page"] = "2"
+    at.switch_page("pages/explorer.py")
     at.run()
     assert [int(key.removeprefix("open-")) for key in opened(at)] == list(plan.order[24:])
 
@@ -282,6 +288,7 @@ def test_the_nearest_sensible_pictures_are_shown(plan: accuracy.Plan, query: dic
     at = AppTest.from_file(str(ROOT / "dashboard.py"), default_timeout=30)
     for name, value in query.items():
         at.query_params[name] = value
+    at.switch_page("pages/explorer.py")
     at.run()
     assert not at.exception
     assert opened(at)

@@ -36,11 +36,11 @@ OUTLIERS, OUTLIER_SCALE = 4, 60.0
 
 SHOTS = (
     # file, address ({broken}: a picture that int8 broke), width, theme
-    ("explorer.png", "?wrong=qint8", 1280, "light"),
-    ("picture.png", "?picture={broken}", 1280, "dark"),
+    ("explorer.png", "explorer?wrong=qint8", 1280, "light"),
+    ("picture.png", "explorer?picture={broken}", 1280, "dark"),
     ("benchmark.png", "benchmark", 1280, "light"),
     ("size.png", "size", 1280, "light"),
-    ("explorer-phone.png", "", 390, "dark"),
+    ("explorer-phone.png", "explorer", 390, "dark"),
 )
 
 

@@ -15,6 +15,9 @@ T = TypeVar("T")
 
 PATCH_SIZE = 14
 DEFAULT_MODEL = "dinov2_vitb14_reg_lc"
+"""The notebook's: what the commands take unless told otherwise."""
+FIRST_SIGHT = "sample_outliers"
+"""What the dashboard opens on: int8 ruins it, as it ruins the notebook's model."""
 MAX_IMAGE_SIZE = 4200
 """90,000 patches: attention over more of them fits no machine's memory."""
 DEFAULT_IMAGE_SIZE = 70
@@ -164,6 +167,10 @@ MODELS: dict[str, ModelSpec] = {
         *_dinov2("g", "ViT-g/14", 1536, 40, 24, (1_136_480_768, 1_136_486_912, 7_681_000)),
     ]
 }
+
+
+TWINS = {"sample_outliers": "sample"}
+"""A model with planted outliers, and the healthy one that computes the same in float32."""
 
 
 @dataclass(frozen=True)

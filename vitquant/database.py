@@ -138,7 +138,14 @@ def m004_runs(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX runs_by_key ON runs (key, id)")
 
 
-MIGRATIONS = (m001_file_digests, m002_examples, m003_predictions, m004_runs)
+def m005_shipped(db: sqlite3.Connection) -> None:
+    """Results that came with the project rather than being measured here, and the file they were read from."""
+    db.execute("ALTER TABLE series ADD COLUMN shipped INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE runs ADD COLUMN shipped INTEGER NOT NULL DEFAULT 0")
+    db.execute("CREATE TABLE shipped (digest TEXT PRIMARY KEY, read_at TEXT NOT NULL) WITHOUT ROWID")
+
+
+MIGRATIONS = (m001_file_digests, m002_examples, m003_predictions, m004_runs, m005_shipped)
 
 
 def connect(file: Path | None = None) -> sqlite3.Connection:

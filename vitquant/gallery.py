@@ -55,6 +55,7 @@ class AnswerSet:
     series: Mapping[str, Series]  # by variant, in the recipes' order
     answered: int  # pictures that the variant with most answers has answered
     measured_at: str
+    shipped: bool = False  # came with the project; not measured here
 
     @property
     def series_ids(self) -> dict[str, int]:
@@ -132,12 +133,12 @@ def is_registered(db: sqlite3.Connection, dataset_id: int, digest: str) -> bool:
 
 
 def subjects(db: sqlite3.Connection) -> list[Subject]:
-    """Every subject with stored predictions, the most recently measured first; then the models and weights
-    of which only latency, size or a profile is stored."""
+    """Every subject with predictions measured here, the most recent first; then the models and weights of
+    which only latency, size or a profile is stored."""
     rows = db.execute(
         "SELECT model, weights, datasets.name AS dataset, image_size, max(measured_at) AS at "
         "FROM series JOIN datasets ON datasets.id = series.dataset_id "
-        "WHERE EXISTS (SELECT 1 FROM predictions WHERE series_id = series.id) "
+        "WHERE NOT shipped AND EXISTS (SELECT 1 FROM predictions WHERE series_id = series.id) "
         "GROUP BY 1, 2, 3, 4 ORDER BY at DESC, max(series.id) DESC"
     )
     answered = [Subject(row["model"], row["weights"], row["dataset"], row["image_size"]) for row in rows]
@@ -165,13 +166,14 @@ def conditions(db: sqlite3.Connection, subject: Subject, dataset_digest: str | N
 
 
 def answer_sets(db: sqlite3.Connection, subject: Subject) -> list[AnswerSet]:
-    """What is stored of a subject, one set for each weights, pictures, torch and CPU: newest first.
+    """What is stored of a subject, one set for each weights, pictures, torch and CPU: newest first, what came
+    with the project after what was measured here.
 
     Within a set each variant has its newest series (there are several where engines or recipes differ). What
-    has less than a page of answered pictures (a few answers on demand) comes after what has more, so that it
-    does not hide a measurement.
+    has less than a page of answered pictures (a few answers on demand) comes last, so that it does not hide
+    a measurement.
     """
-    groups: dict[tuple[int, str, str, str], dict[str, list[Series]]] = {}
+    groups: dict[tuple[int, str, str, str, bool], dict[str, list[Series]]] = {}
     found = predictions.all_series(
         db,
         model=subject.model,
@@ -181,7 +183,13 @@ def answer_sets(db: sqlite3.Connection, subject: Subject) -> list[AnswerSet]:
     )
     for series in found:
         what = series.identity
-        key = (series.dataset_id, what.weights_digest, what.torch_version, what.cpu_features)
+        key = (
+            series.dataset_id,
+            what.weights_digest,
+            what.torch_version,
+            what.cpu_features,
+            series.shipped,
+        )
         groups.setdefault(key, {}).setdefault(what.variant, []).append(series)
     sets = []
     for key, group in groups.items():
@@ -195,8 +203,9 @@ def answer_sets(db: sqlite3.Connection, subject: Subject) -> list[AnswerSet]:
         answered = max(answers[series.id] for series in by_variant.values())
         newest = max(series.measured_at for series in by_variant.values())
         name = predictions.key_of({"key": key})[:8]
-        sets.append((answered < enough, AnswerSet(name, key[0], by_variant, answered, newest)))
-    return [found for _, found in sorted(sets, key=lambda few_and_set: few_and_set[0])]
+        rank = (answered < enough, key[-1])
+        sets.append((rank, AnswerSet(name, key[0], by_variant, answered, newest, shipped=key[-1])))
+    return [found for _, found in sorted(sets, key=lambda rank_and_set: rank_and_set[0])]
 
 
 def in_order(variants: Iterable[str]) -> list[str]:
@@ -226,7 +235,9 @@ def changes(identity: Identity, today: Conditions) -> tuple[str, ...]:
 
 
 def run_changes(run: Run, today: Conditions) -> tuple[str, ...]:
-    """What has changed since a latency, size or profile run was measured, in words."""
+    """What has changed since a latency, size or profile run was measured here, in words."""
+    if run.shipped:
+        return ()
     then = run.identity
     found: list[str] = []
     for name, version in then.get("recipe_versions", {}).items():
@@ -256,10 +267,14 @@ def _change(what: str, then: str | None, now: str) -> list[str]:
 
 
 def finished_runs(db: sqlite3.Connection, kind: str, subject: Subject) -> list[Run]:
-    """The stored results of one kind for a model with these weights: the newest first."""
+    """The stored results of one kind for a model with these weights: the newest first, what came with the
+    project last."""
+    found = [
+        run for shipped in (False, True) for run in runs.find(db, kind=kind, states=("done",), shipped=shipped)
+    ]
     return [
         run
-        for run in runs.find(db, kind=kind, states=("done",))
+        for run in found
         if run.result and (run.request["model"], run.request["weights"]) == (subject.model, subject.weights)
     ]
 
@@ -361,6 +376,27 @@ def answers_to(db: sqlite3.Connection, series_ids: Mapping[str, int], number: in
     """Each variant's stored top-5 for one picture, by variant."""
     found = predictions.answers_to(db, list(series_ids.values()), number)
     return {name: found[series_id] for name, series_id in series_ids.items() if series_id in found}
+
+
+def telling(db: sqlite3.Connection, answers: AnswerSet, variant: str, *, limit: int = 60) -> list[int]:
+    """Pictures that the reference gets right and the variant wrong, both sure of themselves: one of each
+    class, the clearest first, by their place in ImageFolder's order. Empty where there are none."""
+    rows = db.execute(
+        "SELECT picture FROM ("
+        "  SELECT e.picture, e.position, r.true_probability * v.probability1 AS sure, row_number() OVER ("
+        "    PARTITION BY e.class_index ORDER BY r.true_probability * v.probability1 DESC, e.position) AS place"
+        "  FROM examples e JOIN predictions r ON r.series_id = :reference AND r.position = e.position"
+        "  JOIN predictions v ON v.series_id = :variant AND v.position = e.position"
+        "  WHERE e.dataset_id = :dataset AND r.true_rank = 1 AND v.true_rank > 1"
+        ") WHERE place = 1 ORDER BY sure DESC, position LIMIT :limit",
+        {
+            "reference": answers.series[REFERENCE].id,
+            "variant": answers.series[variant].id,
+            "dataset": answers.dataset_id,
+            "limit": limit,
+        },
+    )
+    return [row["picture"] for row in rows]
 
 
 def place(db: sqlite3.Connection, dataset_id: int, wanted: Filter, position: int) -> Place:

@@ -65,6 +65,7 @@ class Series:
     environment: Mapping[str, Any]
     begun_at: str
     measured_at: str
+    shipped: bool = False  # came with the project; not measured here
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,28 @@ def begin_series(
     return series
 
 
+def add_shipped_series(
+    db: sqlite3.Connection,
+    identity: Identity,
+    dataset_id: int,
+    environment: Mapping[str, Any],
+    measured_at: str,
+) -> int:
+    """A series that came with the project: its id. Its key is its own, so that find_series never finds it."""
+    values = {
+        **{k: v for k, v in asdict(identity).items() if k not in ("dataset", "split", "dataset_digest")},
+        "key": f"shipped:{identity.key}",
+        "dataset_id": dataset_id,
+        "environment": json.dumps(environment),
+        "begun_at": measured_at,
+        "measured_at": measured_at,
+        "shipped": 1,
+    }
+    marks = ", ".join(f":{name}" for name in values)
+    cursor = db.execute(f"INSERT INTO series ({', '.join(values)}) VALUES ({marks})", values)
+    return int(cursor.lastrowid or 0)
+
+
 def all_series(db: sqlite3.Connection, **where: str | int) -> list[Series]:
     """Every series with predictions, newest first; where: model, weights, variant, dataset, image_size."""
     names = {"dataset": "datasets.name"}
@@ -179,15 +202,9 @@ def missing_positions(db: sqlite3.Connection, series_id: int, n: int) -> list[in
 
 def add_predictions(db: sqlite3.Connection, answers: Mapping[int, Sequence[Prediction]]) -> None:
     """Commit one batch of answers, by series id: all of them or none. What is stored is left as it is."""
-    names = [f"{name}{k}" for k in range(1, TOP + 1) for name in ("index", "probability")]
-    marks = ", ".join("?" * (5 + len(names)))
-    insert = (
-        "INSERT INTO predictions (series_id, position, true_rank, true_probability, kl_nats, "
-        f"{', '.join(names)}) VALUES ({marks}) ON CONFLICT DO NOTHING"
-    )
     with transaction(db):
         for series_id, predictions in answers.items():
-            db.executemany(insert, [_prediction_values(series_id, p) for p in predictions])
+            insert_predictions(db, series_id, predictions)
             db.executemany(
                 "INSERT INTO logits (series_id, position, logits) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                 [
@@ -197,6 +214,23 @@ def add_predictions(db: sqlite3.Connection, answers: Mapping[int, Sequence[Predi
                 ],
             )
             db.execute("UPDATE series SET measured_at = ? WHERE id = ?", (now(), series_id))
+
+
+def insert_predictions(db: sqlite3.Connection, series_id: int, answers: Iterable[Prediction]) -> None:
+    """Insert answers without their logits, in the caller's transaction. What is stored is left as it is."""
+    names = [f"{name}{k}" for k in range(1, TOP + 1) for name in ("index", "probability")]
+    marks = ", ".join("?" * (5 + len(names)))
+    db.executemany(
+        "INSERT INTO predictions (series_id, position, true_rank, true_probability, kl_nats, "
+        f"{', '.join(names)}) VALUES ({marks}) ON CONFLICT DO NOTHING",
+        [_prediction_values(series_id, answer) for answer in answers],
+    )
+
+
+def all_of(db: sqlite3.Connection, series_id: int) -> list[Prediction]:
+    """Every stored answer of a series, by position, without logits."""
+    rows = db.execute("SELECT * FROM predictions WHERE series_id = ? ORDER BY position", (series_id,))
+    return [_prediction(row) for row in rows]
 
 
 def logits(db: sqlite3.Connection, series_id: int, positions: Iterable[int]) -> dict[int, np.ndarray]:
@@ -256,7 +290,15 @@ _SERIES = (
 def _series(row: sqlite3.Row) -> Series:
     identity = Identity(**{name: row[name] for name in Identity.__dataclass_fields__})
     environment = json.loads(row["environment"])
-    return Series(row["id"], identity, row["dataset_id"], environment, row["begun_at"], row["measured_at"])
+    return Series(
+        id=row["id"],
+        identity=identity,
+        dataset_id=row["dataset_id"],
+        environment=environment,
+        begun_at=row["begun_at"],
+        measured_at=row["measured_at"],
+        shipped=bool(row["shipped"]),
+    )
 
 
 def _prediction_values(series_id: int, prediction: Prediction) -> list[float | int | None]:

@@ -43,6 +43,7 @@ class Run:
     ended_at: str | None
     process_id: int | None
     cancel_requested: bool
+    shipped: bool = False  # came with the project; not measured here
 
     @property
     def is_over(self) -> bool:
@@ -72,6 +73,23 @@ def add(
     return get(db, int(cursor.lastrowid or 0))
 
 
+def add_shipped(db: sqlite3.Connection, plain: Mapping[str, Any]) -> None:
+    """A finished run that came with the project. Its key is its own: it answers no request."""
+    key = run_key(plain["kind"], plain["request"], plain["identity"])
+    db.execute(
+        "INSERT INTO runs (kind, state, request, identity, key, environment, result, created_at, ended_at, "
+        "shipped) VALUES (?, 'done', ?, ?, ?, ?, ?, ?, ?, 1)",
+        (
+            plain["kind"],
+            *(json.dumps(plain[name]) for name in ("request", "identity")),
+            f"shipped:{key}",
+            *(json.dumps(plain[name]) for name in ("environment", "result")),
+            plain["ended_at"],
+            plain["ended_at"],
+        ),
+    )
+
+
 def run_key(kind: str, request: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
     """The same kind, request and identity: the same key."""
     return key_of({"kind": kind, "request": request, "identity": identity})
@@ -94,10 +112,16 @@ def look_up(db: sqlite3.Connection, run_id: int) -> Run | None:
 
 
 def find(
-    db: sqlite3.Connection, *, kind: str | None = None, states: Sequence[str] = (), key: str | None = None
+    db: sqlite3.Connection,
+    *,
+    kind: str | None = None,
+    states: Sequence[str] = (),
+    key: str | None = None,
+    shipped: bool = False,
 ) -> list[Run]:
-    """Runs of that kind, in one of these states, of that key: newest first."""
-    conditions, values = ["1"], []
+    """Runs of that kind, in one of these states, of that key: newest first. shipped: those instead that came
+    with the project."""
+    conditions, values = [f"shipped = {int(shipped)}"], []
     if kind:
         conditions.append("kind = ?")
         values.append(kind)
@@ -247,4 +271,5 @@ def _run(row: sqlite3.Row) -> Run:
         ended_at=row["ended_at"],
         process_id=row["process_id"],
         cancel_requested=bool(row["cancel_requested"]),
+        shipped=bool(row["shipped"]),
     )

@@ -27,6 +27,23 @@ def accuracy_sentence(row: Mapping[str, Any]) -> str:
     return f"{right}; {against}, {verdict}."
 
 
+def kept_sentence(row: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
+    """What a variant has kept of fp32's accuracy, for everybody. reference: fp32's row on the same pictures."""
+    if row["variant"] == reference["variant"]:
+        return "The original, as it was trained."
+    broken, fixed = row["broken"], row["fixed"]
+    right = round(reference["top1"] * reference["n"])
+    if row["n"] != reference["n"] or row["mcnemar_p"] is None:
+        return "Not measured on the same pictures as the original."
+    if broken + fixed == 0:
+        return "Right and wrong on exactly the same pictures as the original."
+    if row["mcnemar_p"] >= SIGNIFICANT:
+        return f"No difference that these pictures could show: {broken:,} newly wrong, {fixed:,} newly right."
+    if broken > fixed:
+        return f"Gets {broken:,} of the {right:,} pictures wrong that the original gets right."
+    return f"Gets {fixed:,} pictures right that the original gets wrong, and {broken:,} the other way round."
+
+
 def speed_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """How each variant's latency rows compare with fp32's at the same shape; none where fp32 is missing."""
     references = {row["shape"]: row for row in rows if row["variant"] == REFERENCE}

@@ -127,7 +127,7 @@ def settled(page: Page) -> None:
     page.wait_for_selector(SETTLED, timeout=PATIENCE_MS)
 
 
-def visit(page: Page, server: Server, path: str = "") -> None:
+def visit(page: Page, server: Server, path: str = "explorer") -> None:
     page.goto(f"{server.url}/{path}")
     page.locator("h1").first.wait_for(timeout=PATIENCE_MS)  # before its first run a page counts as settled, too
     settled(page)

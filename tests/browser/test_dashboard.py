@@ -15,12 +15,12 @@ pytestmark = pytest.mark.browser
 slow = pytest.mark.slow
 
 Serve = Callable[[], Server]
-PATHS = ("", "benchmark", "size")
+PATHS = ("", "explorer", "benchmark", "size")
 WRONG = {"fp32": {0, 1}, "qint8": set(range(2, 30)), "float16": {0, 1}}
 
 
 @pytest.fixture
-def pictures(data_dir: Path) -> None:
+def pictures(data_dir: Path, no_sample: Path) -> None:
     drawn.draw_split(data_dir / drawn.DATASET / "val", 8, classes=5)
 
 
@@ -108,7 +108,7 @@ def test_only_the_pictures_that_a_variant_gets_wrong(page: Page, filled: Server)
 
 
 def test_a_link_shows_the_same_in_another_window(page: Page, browser: Browser, filled: Server) -> None:
-    visit(page, filled, "?wrong=qint8&class=n07747607")
+    visit(page, filled, "explorer?wrong=qint8&class=n07747607")
     shown = page.locator("[class*=st-key-tile-] img").count()
     with browser.new_context() as context:
         other = context.new_page()

@@ -1,1 +1,1 @@
-"""How the built-in sample is made: its pictures are drawn, its model trained. Nothing here serves the dashboard."""
+"""How the built-in sample is made: its pictures drawn, its model trained. The dashboard needs none of it."""

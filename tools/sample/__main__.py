@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("--epochs", type=int, default=EPOCHS)
     command.set_defaults(run=_train)
 
+    command = commands.add_parser("results", help="measure what is shipped, into data/sample/results.json.gz")
+    command.set_defaults(run=_results)
+
     command = commands.add_parser("sheet", help="a contact sheet of freshly drawn pictures")
     command.add_argument("--classes", default=",".join(sorted(MAKERS)), help="wnids, separated by commas")
     command.add_argument("--each", type=int, default=10)
@@ -74,6 +77,12 @@ def _draw_fresh(count: int, seed: int, root: Path, processes: int | None = None)
     numbers = pictures.evenly(count)
     drawn = pictures.draw(pictures.jobs(pictures.fresh(seed), root, numbers), processes)
     print(f"{root}: {drawn} drawn, {len(numbers)} in all")
+
+
+def _results(wanted: argparse.Namespace) -> None:
+    from tools.sample import results
+
+    results.write()
 
 
 def _train(wanted: argparse.Namespace) -> None:

@@ -41,5 +41,5 @@ class Dice:
         return int(self._random.random() * 2**32)
 
     def stream(self, purpose: str) -> "Dice":
-        """Another stream, which depends on this one's name alone: drawing from one leaves the other as it is."""
+        """Another stream, which depends on this one's name alone: drawing from one leaves the other alone."""
         return Dice(f"{self._name}/{purpose}")

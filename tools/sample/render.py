@@ -79,9 +79,9 @@ def _arranged(thing: Thing, dice: Dice, surroundings: Scenery, *, floats: bool) 
     if thing.tilt >= 45:  # lies as it fell
         turned = rotation("x", dice.between(-thing.tilt, thing.tilt)) @ rotation("z", dice.near(0, thing.tilt))
     inside = turned @ _inside(thing)
-    low, high = inside.min(axis=1), inside.max(axis=1)
+    lowest = float(inside[1].min())
     has_ground = surroundings.ground is not None
-    lift = -low[1] + (dice.between(0.1, 0.7) if floats and has_ground else 0.0)
+    lift = -lowest + (dice.between(0.1, 0.7) if floats and has_ground else 0.0)
     origin = np.array([0, lift, 0], F)
     inward = turned.T.astype(F)
     parts = [Placed(_in_world(part.field, inward, origin), inward, origin, part.look) for part in thing.parts]
@@ -110,7 +110,7 @@ def _arranged(thing: Thing, dice: Dice, surroundings: Scenery, *, floats: bool) 
 
 
 def _in_world(field: Field, inward: np.ndarray, origin: np.ndarray) -> Field:
-    return move(lambda p: field(inward @ p), origin)
+    return move(lambda p: field(inward @ p), origin.tolist())
 
 
 def _inside(thing: Thing) -> Points:

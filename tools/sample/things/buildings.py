@@ -284,7 +284,7 @@ def birdhouse(dice: Dice) -> Thing:
     width, half_depth = dice.between(0.36, 0.48), dice.between(0.32, 0.42)
     walls, roof = _gabled(width, dice.between(0.02, 0.15), dice.between(0.5, 0.66), half_depth, False)
     at, big = dice.between(-0.05, 0.1), dice.between(0.11, 0.16)
-    hole = lambda p: np.maximum(f.length(p[0], p[1] - at) - big, half_depth - 0.05 - p[2])  # noqa: E731
+    hole = lambda p: np.maximum(f.length(p[0], p[1] - at) - big, half_depth - 0.05 - p[2])
     paint = looks.where(tone if painted else wood, looks.hexed("#140f0c"), hole)
     perch = f.capsule((0, at - big - 0.1, half_depth), (0, at - big - 0.1, half_depth + 0.2), 0.03)
     roof_look = Look(looks.any_of(dice, "#8a3a2a", "#5a4030", "#4a5f66", "#3f6a4a", "#d8d0c0"), gloss=0.2)

@@ -111,7 +111,7 @@ def snail(dice: Dice) -> Thing:
             y, x
         ) / np.float32(2 * np.pi)
 
-    groove = lambda p: np.abs(np.mod(whorl(p), 1) - 0.5)  # noqa: E731
+    groove = lambda p: np.abs(np.mod(whorl(p), 1) - 0.5)
     paint = looks.mix(shell_tone, dark, lambda p: 5 * (groove(p) - 0.36))
     if dice.chance(0.5):
         paint = looks.mix(paint, dark, lambda p: 5 * (0.1 - np.abs(np.mod(whorl(p), 1) - 0.8)) * 2)

@@ -269,11 +269,11 @@ def ice_lolly(dice: Dice) -> Thing:
     a, b = dice.one_of(tones)
     low, high = looks.varied(dice, a, 0.08), looks.varied(dice, b, 0.08)
     bands = dice.one_of(["plain", "two", "three"])
-    paint = {
-        "plain": low,
-        "two": looks.mix(low, high, lambda p: 6 * p[1]),
-        "three": looks.mix(looks.mix(low, high, lambda p: 9 * (p[1] + 0.15)), low, lambda p: 9 * (p[1] - 0.4)),
-    }[bands]
+    paint: looks.Colour | looks.Paint = low
+    if bands != "plain":
+        paint = looks.mix(low, high, lambda p: 6 * p[1] if bands == "two" else 9 * (p[1] + 0.15))
+    if bands == "three":
+        paint = looks.mix(paint, low, lambda p: 9 * (p[1] - 0.4))
     wide = dice.between(0.34, 0.46)
     body = f.move(f.box((wide, 0.72, 0.17), 0.16), (0, 0.28, 0))
     if dice.chance(0.7):  # a round head

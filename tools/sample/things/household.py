@@ -54,10 +54,10 @@ def candle(dice: Dice) -> Thing:
     drips = [
         f.capsule(
             (wide * np.cos(a), tall - 0.05, wide * np.sin(a)),
-            (wide * np.cos(a), tall - l, wide * np.sin(a)),
+            (wide * np.cos(a), tall - long, wide * np.sin(a)),
             0.045,
         )
-        for a, l in (
+        for a, long in (
             (dice.between(0, 6), dice.between(0.15, 0.5)),
             (dice.between(0, 6), dice.between(0.15, 0.4)),
         )
@@ -346,13 +346,12 @@ def remote_control(dice: Dice) -> Thing:
     row_at = round(dice.between(-1, 2)) * rows + rows / 2
     for i, tone in enumerate(coloured[: columns + 1]):
         x = -wide + 0.06 + (i + 0.5) * pitch
-        paint = looks.where(
-            paint,
-            tone,
-            lambda p, x=x: np.maximum(
-                key(p), np.maximum(np.abs(p[0] - x) - pitch / 2, np.abs(p[2] - row_at) - rows / 2)
-            ),
-        )
+
+        def coloured_key(p: np.ndarray, x: float = x) -> np.ndarray:
+            cell = np.maximum(np.abs(p[0] - x) - pitch / 2, np.abs(p[2] - row_at) - rows / 2)
+            return np.maximum(key(p), cell)
+
+        paint = looks.where(paint, tone, coloured_key)
     parts = [Part(body, Look(paint, gloss=0.5, rough=0.35))]
     if dice.chance(0.7):
         ring = f.move(f.torus(wide * 0.5, 0.05), (0, 0.1, -0.25 * long))

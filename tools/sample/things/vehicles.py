@@ -1,4 +1,4 @@
-"""Vehicles: seen from the side they face +x; the front of a thing, where the camera stands at 0, is their flank."""
+"""Vehicles, facing +x: the camera that sees a thing's front sees their flank."""
 
 import numpy as np
 

@@ -263,7 +263,7 @@ def barrel(dice: Dice) -> Thing:
         lambda p: np.abs(np.mod(looks.turn_of(p) * staves, 1) - HALF) * 0.35 - 0.02,
     )
     tall, end, belly = dice.between(0.78, 0.92), dice.between(0.48, 0.56), dice.between(0.62, 0.72)
-    curve = lambda y: end + (belly - end) * (1 - (y / tall) ** 2)  # noqa: E731
+    curve = lambda y: end + (belly - end) * (1 - (y / tall) ** 2)
     shape = f.both(
         lambda p: (f.length(p[0], p[2]) - curve(p[1])) * np.float32(0.9),
         lambda p: np.abs(p[1]) - np.float32(tall),

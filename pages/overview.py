@@ -1,0 +1,257 @@
+"""Overview: the first sight. One picture that int8 gets wrong, and what each variant keeps and costs."""
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from components import address, choices, frame, pictures, provenance, queue, server
+from components.choices import Choices
+from vitquant import catalog, datasets, gallery, paths
+from vitquant.accuracy import REFERENCE
+from vitquant.gallery import AnswerSet, Subject
+from vitquant.measurements import AccuracyRequest
+from vitquant.predictions import Prediction
+from vitquant.variants import RECIPES
+from vitquant.wording import kept_sentence
+
+INT8 = "qint8"
+PLAIN = {REFERENCE: "The original", INT8: "With 8-bit numbers", "float16": "With 16-bit numbers"}
+PLANTED = """
+**What was done to this model.** It is the sample model with a few of its inner channels turned up: in every
+LayerNorm four channels are multiplied by 64, and the layer after it divides them by 64 again. In ordinary
+32-bit numbers nothing changes, to the last digit. But 8-bit numbers have one scale for a whole layer: it must
+reach up to the loud channels, and the quiet ones are left with few of its steps.
+
+These channels are **planted here, on purpose**. The notebook that this project started from reports the same
+collapse on the full-size DINOv2. Large vision transformers grow such outlier channels by themselves, as
+RegCache ([arXiv 2510.04547](https://arxiv.org/abs/2510.04547)) and the authors of SmoothQuant
+([arXiv 2211.10438](https://arxiv.org/abs/2211.10438)) describe: the likely cause there too, to be checked on
+its own weights.
+"""
+
+
+def show(db: sqlite3.Connection) -> None:
+    server.see_to_the_queue(str(paths.store_file()))
+    chosen = choices.choose(db)
+    pictures.style_sheet()
+    beside = _beside(db, chosen)
+    address.show_misunderstood()
+    st.markdown(choices.summary(chosen.subject))
+    queue.show()
+    if chosen.answers is None or REFERENCE not in chosen.answers.series:
+        _nothing_yet(chosen)
+        return
+    provenance.stale(chosen.stale)
+    if chosen.subject.is_random:
+        st.warning(f"{pictures.RANDOM.capitalize()}.", icon=":material/casino:")
+    _head(db, chosen, chosen.answers, beside)
+    _figures(db, chosen, chosen.answers, beside)
+    if catalog.model(chosen.subject.model).planted:
+        st.info(PLANTED, icon=":material/biotech:")
+    _measured_where(chosen, chosen.answers)
+
+
+def _nothing_yet(chosen: Choices) -> None:
+    st.info("Nothing is measured yet for these choices.", icon=":material/hourglass_empty:")
+    if chosen.pictures_here:
+        st.button(
+            f"Measure the first {choices.FIRST_PICTURES} pictures",
+            type="primary",
+            icon=":material/play_arrow:",
+            on_click=queue.start,
+            args=(choices.first_accuracy_request(chosen.subject),),
+        )
+    else:
+        st.caption(f"{chosen.subject.dataset} is not here: the Explorer page says how to bring it in.")
+
+
+# The healthy model beside it
+
+
+def _healthy(subject: Subject) -> Subject | None:
+    """The same subject with the model that has no planted channels; None where there is no such model."""
+    twin = catalog.TWINS.get(subject.model)
+    return replace(subject, model=twin) if twin else None
+
+
+def _beside(db: sqlite3.Connection, chosen: Choices) -> AnswerSet | None:
+    """The healthy model's answers to the same pictures, where the address asks for them."""
+    asked = st.query_params.get(address.BESIDE)
+    healthy = _healthy(chosen.subject)
+    if asked is None:
+        return None
+    if healthy is None or asked != healthy.model:
+        address.misunderstood(f"There is no model {address.quoted(asked)} to show beside this one.")
+        address.go(beside=None)
+        return None
+    found = [a for a in gallery.answer_sets(db, healthy) if a.dataset_id == chosen.dataset_id]
+    return next((a for a in found if REFERENCE in a.series), None)
+
+
+def _switch(subject: Subject) -> None:
+    healthy = _healthy(subject)
+    if healthy is None:
+        return
+    is_on = address.BESIDE in st.query_params
+    st.button(
+        "Hide the healthy model" if is_on else "Show the healthy model beside it",
+        type="secondary" if is_on else "primary",
+        icon=":material/healing:",
+        on_click=address.go,
+        kwargs={address.BESIDE: None if is_on else healthy.model},
+    )
+
+
+# The head: one picture
+
+
+def _head(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet, beside: AnswerSet | None) -> None:
+    variant = INT8 if INT8 in answers.series else None
+    telling = gallery.telling(db, answers, variant) if variant else []
+    if not variant or not telling:
+        st.subheader("No picture here that the original gets right and 8-bit numbers get wrong", anchor=False)
+        _switch(chosen.subject)
+        return
+    number = _number(len(telling))
+    picture = gallery.picture(db, answers.dataset_id, answers.series_ids, telling[number - 1])
+    assert picture is not None
+    found = gallery.answers_to(db, answers.series_ids, picture.picture)
+    st.subheader(_headline(found[REFERENCE], found[variant]), anchor=False)
+    left, middle, right = st.columns([1, 1.2, 1.2], gap="medium")
+    with left:
+        root = datasets.folder(chosen.subject.dataset) / "val"
+        pictures.large(root / picture.path, picture.class_index)
+        with st.container(horizontal=True):
+            st.button(
+                "Another picture",
+                icon=":material/skip_next:",
+                on_click=address.go,
+                kwargs={address.SHOWN: number % len(telling) + 1},
+            )
+            _switch(chosen.subject)
+    for column, name in ((middle, REFERENCE), (right, variant)):
+        with column, st.container(border=True, height="stretch", key=f"head-{name}"):
+            _answer(name, found[name], picture.class_index)
+    if beside:
+        _healthy_answers(db, beside, picture.picture, picture.class_index)
+
+
+def _healthy_answers(db: sqlite3.Connection, beside: AnswerSet, picture: int, class_index: int) -> None:
+    found = gallery.answers_to(db, beside.series_ids, picture)
+    st.subheader("The healthy model, on the same picture", anchor=False)
+    _, middle, right = st.columns([1, 1.2, 1.2], gap="medium")
+    for column, name in ((middle, REFERENCE), (right, INT8)):
+        if name in found:
+            with column, st.container(border=True, height="stretch", key=f"healthy-{name}"):
+                _answer(name, found[name], class_index)
+
+
+def _number(count: int) -> int:
+    """Which of the telling pictures the address asks for, counted from 1."""
+    asked = st.query_params.get(address.SHOWN, "1")
+    number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 6 else 0
+    return number if 1 <= number <= count else 1
+
+
+def _headline(original: Prediction, quantized: Prediction) -> str:
+    return f"{_says('The original', original)} {_says('With 8-bit numbers', quantized)}"
+
+
+def _says(who: str, prediction: Prediction) -> str:
+    return f"{who}: {pictures.class_title(prediction.indices[0])}, {prediction.probabilities[0]:.0%} sure."
+
+
+def _answer(name: str, prediction: Prediction, true_class: int) -> None:
+    summary = RECIPES[name].summary if name in RECIPES else None
+    pictures.heading(name, summary)
+    verdict = "✓ right" if prediction.true_rank == 1 else "✗ wrong"
+    st.markdown(f"**{PLAIN[name]}** · {verdict}")
+    pictures.top5(name, prediction, true_class)
+
+
+# What each variant keeps and costs
+
+
+def _figures(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet, beside: AnswerSet | None) -> None:
+    st.subheader("What each version keeps", anchor=False)
+    _cards(db, chosen.subject, answers, "own")
+    healthy = _healthy(chosen.subject)
+    if beside and healthy:
+        st.subheader("The same of the healthy model", anchor=False)
+        _cards(db, healthy, beside, "healthy")
+
+
+def _cards(db: sqlite3.Connection, subject: Subject, answers: AnswerSet, key: str) -> None:
+    rows = {row["variant"]: row for row in gallery.accuracy_rows(db, answers)}
+    disk = _disk_bytes(db, subject)
+    if REFERENCE not in rows:
+        st.caption("Only pictures opened one by one are answered yet: no sample to count on.")
+        return
+    with st.grid("auto", min_column_width=220, gap="small"):
+        for name, row in rows.items():
+            with st.container(border=True, height="stretch", key=f"card-{key}-{name}"):
+                pictures.heading(name, RECIPES[name].summary if name in RECIPES else None)
+                _card(row, rows[REFERENCE], disk.get(name), disk.get(REFERENCE))
+
+
+def _card(
+    row: Mapping[str, Any], reference: Mapping[str, Any], disk: int | None, reference_disk: int | None
+) -> None:
+    st.metric(
+        "pictures recognised at once",
+        f"{row['top1']:.1%}",
+        help="Top-1 accuracy: the share of pictures whose most probable class is the true one.",
+    )
+    st.caption(
+        f"of {row['n']:,} pictures; 95% interval {row['top1_low']:.1%} to {row['top1_high']:.1%}. "
+        f"Among its first five guesses: {row['top5']:.1%}"
+    )
+    if disk:
+        times = (
+            f", {reference_disk / disk:.1f} times smaller"
+            if reference_disk and disk < reference_disk * 0.95
+            else ""
+        )
+        st.markdown(f"**{disk / 1e6:.1f} MB** on disk{times}")
+    st.markdown(kept_sentence(row, reference))
+
+
+def _disk_bytes(db: sqlite3.Connection, subject: Subject) -> dict[str, int]:
+    """The bytes of each variant's file, by variant; of the newest measurement that has it."""
+    found: dict[str, int] = {}
+    for run in gallery.finished_runs(db, "size", subject):
+        for row in run.result or []:
+            found.setdefault(row["variant"], row["disk_bytes"])
+    return found
+
+
+def _measured_where(chosen: Choices, answers: AnswerSet) -> None:
+    with st.container(horizontal=True):
+        st.page_link(
+            "pages/explorer.py",
+            label="Look through the pictures that 8-bit numbers get wrong",
+            icon=":material/grid_view:",
+            query_params={address.WRONG: INT8} if INT8 in answers.series else None,
+        )
+        st.page_link(
+            "pages/benchmark.py", label="Measure how fast each version is here", icon=":material/speed:"
+        )
+    if answers.shipped and chosen.pictures_here:
+        st.button(
+            "Measure the accuracy on this machine",
+            icon=":material/play_arrow:",
+            help="All pictures, in the background. Then this page shows what was measured here.",
+            on_click=queue.start,
+            args=(_all_pictures(chosen.subject),),
+        )
+    provenance.of_answers(chosen)
+
+
+def _all_pictures(subject: Subject) -> AccuracyRequest:
+    return replace(choices.first_accuracy_request(subject), limit=None)
+
+
+frame.page("Overview", show)
