@@ -142,7 +142,7 @@ def test_nothing_is_asked_of_the_network(page: Page, filled: Server) -> None:
     assert not strangers
 
 
-def test_a_start_without_pictures_says_how_to_bring_them_in(page: Page, serve: Serve) -> None:
+def test_a_start_without_pictures_says_how_to_bring_them_in(page: Page, no_sample: Path, serve: Serve) -> None:
     server = serve()
     visit(page, server)
     expect(page.get_by_test_id("stCode")).to_contain_text("python -m vitquant prepare tiny-imagenet")
@@ -177,7 +177,7 @@ def test_a_run_survives_the_page_that_started_it(
 
 
 @slow
-def test_a_run_is_cancelled_and_continued(page: Page, data_dir: Path, serve: Serve) -> None:
+def test_a_run_is_cancelled_and_continued(page: Page, data_dir: Path, no_sample: Path, serve: Serve) -> None:
     drawn.draw_split(data_dir / drawn.DATASET / "val", 60)
     server = serve()
     visit(page, server, "benchmark")

@@ -20,7 +20,7 @@ TRAINING_PICTURES = 24_000
 TRAINING_SEED = 1
 HELD_OUT_PICTURES = 2_000
 HELD_OUT_SEED = 2
-EPOCHS = 20
+EPOCHS = 15
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
