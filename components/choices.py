@@ -11,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from components import address, server
-from vitquant import accuracy, catalog, datasets, gallery, machine, paths, weights
+from vitquant import accuracy, catalog, datasets, gallery, machine, paths, sample, weights
 from vitquant.errors import InputError
 from vitquant.gallery import AnswerSet, Conditions, Subject
 from vitquant.measurements import AccuracyRequest
@@ -46,7 +46,7 @@ class Choices:
 
 def choose(db: sqlite3.Connection) -> Choices:
     """Draw the choices in the sidebar, and answer what they mean."""
-    if problem := server.shipped_results(str(paths.store_file())):
+    if problem := server.sample_problem(str(paths.store_file())):
         st.warning(problem, icon=":material/inventory_2:")
     measured = gallery.subjects(db)
     with st.sidebar:
@@ -214,7 +214,8 @@ def _asked_size() -> list[int]:
 
 
 def _own_weights_are_here(model: str) -> bool:
-    return weights.is_here(weights.resolve(model))
+    own = weights.resolve(model)
+    return sample.is_here() if own.source == "bundled" else weights.is_here(own)
 
 
 def _usual_dataset(model: str) -> str:

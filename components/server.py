@@ -4,7 +4,7 @@ import sqlite3
 
 import streamlit as st
 
-from vitquant import database, gallery, jobs, paths, runs, sample, shipped
+from vitquant import database, digest_cache, gallery, jobs, paths, runs, sample, shipped, weights
 from vitquant.errors import VitquantError
 from vitquant.worker import PredictionWorker
 
@@ -15,17 +15,18 @@ def prediction_worker() -> PredictionWorker:
     return PredictionWorker()
 
 
-def shipped_results(store: str) -> str | None:
-    """Have the results that come with the project in the store; what is wrong with them, if anything is."""
-    files = (shipped.results_file(), paths.sample_dir() / sample.SUMS)
-    return _shipped_results(store, tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files))
+def sample_problem(store: str) -> str | None:
+    """Have the results that come with the sample in the store; what is wrong with its files, if anything is."""
+    files = (paths.sample_dir() / sample.SUMS, shipped.results_file(), *weights.resolve("sample").files)
+    return _sample_problem(store, tuple(file.stat().st_mtime_ns if file.is_file() else 0 for file in files))
 
 
 @st.cache_resource(max_entries=4, ttl="10 minutes", show_spinner="Unpacking the sample's results")
-def _shipped_results(store: str, changed_ns: tuple[int, ...]) -> str | None:
+def _sample_problem(store: str, changed_ns: tuple[int, ...]) -> str | None:
     try:
         with database.opened() as db:
             shipped.bring_in(db)
+            digest_cache.of_weights(db, weights.resolve("sample"))
     except VitquantError as error:
         return str(error)
     return None

@@ -133,7 +133,7 @@ def _head(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet, beside: A
             )
             _switch(chosen.subject)
     for column, name in ((middle, REFERENCE), (right, variant)):
-        with column, st.container(border=True, height="stretch", key=f"head-{name}"):
+        with column, st.container(border=True, key=f"head-{name}"):
             _answer(name, found[name], picture.class_index)
     if beside:
         _healthy_answers(db, beside, picture.picture, picture.class_index)
@@ -142,10 +142,11 @@ def _head(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet, beside: A
 def _healthy_answers(db: sqlite3.Connection, beside: AnswerSet, picture: int, class_index: int) -> None:
     found = gallery.answers_to(db, beside.series_ids, picture)
     st.subheader("The healthy model, on the same picture", anchor=False)
-    _, middle, right = st.columns([1, 1.2, 1.2], gap="medium")
+    left, middle, right = st.columns([1, 1.2, 1.2], gap="medium")
+    left.markdown("The same weights without the planted channels. In 32-bit numbers both answer alike.")
     for column, name in ((middle, REFERENCE), (right, INT8)):
         if name in found:
-            with column, st.container(border=True, height="stretch", key=f"healthy-{name}"):
+            with column, st.container(border=True, key=f"healthy-{name}"):
                 _answer(name, found[name], class_index)
 
 

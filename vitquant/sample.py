@@ -19,6 +19,11 @@ REMEDY = "`git restore data/sample` in the project's folder brings the sample ba
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
+def is_here() -> bool:
+    """Whether there is a sample at all, whole or not."""
+    return (paths.sample_dir() / SUMS).is_file()
+
+
 def recorded() -> dict[str, str]:
     """The SHA-256 of every shipped file, by its path relative to data/sample.
 
