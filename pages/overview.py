@@ -21,7 +21,7 @@ INT8 = "qint8"
 PLAIN = {REFERENCE: "The original", INT8: "With 8-bit numbers", "float16": "With 16-bit numbers"}
 PLANTED = """
 **What was done to this model.** It is the sample model with a few of its inner channels turned up: in every
-LayerNorm four channels are multiplied by 64, and the layer after it divides them by 64 again. In ordinary
+LayerNorm four channels are multiplied by 256, and the layer after it divides them by 256 again. In ordinary
 32-bit numbers nothing changes, to the last digit. But 8-bit numbers have one scale for a whole layer: it must
 reach up to the loud channels, and the quiet ones are left with few of its steps.
 

@@ -159,7 +159,7 @@ def _sample(name: str, title: str, planted: Outliers | None = None) -> ModelSpec
 MODELS: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in [
-        _sample("sample_outliers", "Sample ViT with planted outliers", Outliers((17, 62, 105, 151), 64.0)),
+        _sample("sample_outliers", "Sample ViT with planted outliers", Outliers((17, 62, 105, 151), 256.0)),
         _sample("sample", "Sample ViT, trained on rendered pictures"),
         *_dinov2("s", "ViT-S/14", 384, 12, 6, (22_056_576, 22_058_112, 1_921_000)),
         *_dinov2("b", "ViT-B/14", 768, 12, 12, (86_580_480, 86_583_552, 3_841_000)),

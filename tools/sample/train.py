@@ -87,7 +87,7 @@ def train(fresh: Pictures, held_out: Pictures, epochs: int, state_file: Path, lo
             line = {
                 "step": step,
                 "of": steps,
-                "loss": round(float(loss), 3),
+                "loss": round(loss.item(), 3),
                 "held_out_top1": round(top1, 4),
                 "held_out_top5": round(top5, 4),
                 "seconds": round(seconds + now - began),
