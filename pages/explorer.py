@@ -262,10 +262,10 @@ def _steps(db: sqlite3.Connection, chosen: Choices, wanted: Wanted, picture: Pic
 def _with_answers(db: sqlite3.Connection, chosen: Choices, picture: Picture) -> tuple[Choices, str | None]:
     """The choices with this picture answered by every variant that can, and what went wrong if it did.
 
-    Answers are computed only beside ones of today's conditions: beside stale ones they would compare what
-    is not comparable.
+    Answers are computed only beside ones of today's conditions: beside stale or shipped ones they would compare
+    what is not comparable.
     """
-    is_todays = chosen.answers is None or REFERENCE not in chosen.stale
+    is_todays = chosen.answers is None or not (chosen.answers.shipped or REFERENCE in chosen.stale)
     lacking = [name for name in choices.usable_variants() if name not in _stored(db, chosen, picture)]
     if not (lacking and is_todays and chosen.pictures_here and chosen.today.weights_digest):
         return chosen, None
