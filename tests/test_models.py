@@ -59,7 +59,9 @@ def check_logits(model: torch.nn.Module, name: str, reference: dict[str, np.ndar
         inputs = torch.randn((2, 3, height, width), generator=torch.Generator().manual_seed(1234))
         with torch.inference_mode():
             logits = model(inputs).numpy()
-        assert np.abs(logits - reference[f"{name}@{size}"]).max() < 1e-4, size
+        # Forty blocks of rounding: 1.7e-4 between AVX2 and AVX-512. A wrong port is off by far more than 1e-2.
+        tolerance = 5e-4 if catalog.model(name).depth == 40 else 1e-4
+        assert np.abs(logits - reference[f"{name}@{size}"]).max() < tolerance, size
 
 
 @pytest.mark.parametrize("name", ALL)
