@@ -99,6 +99,9 @@ def _accuracy_result(chosen: Choices, found: Rows) -> None:
     shares = [name for column, name in ACCURACY_COLUMNS.items() if column.startswith("top")]
     table = rows[list(ACCURACY_COLUMNS)].rename(columns=ACCURACY_COLUMNS)
     table[shares] *= 100
+    table["McNemar p"] = [
+        None if row["mcnemar_p"] is None else wording.p_value(row["mcnemar_p"]) for row in found
+    ]
     st.dataframe(
         table,
         hide_index=True,
@@ -107,8 +110,8 @@ def _accuracy_result(chosen: Choices, found: Rows) -> None:
             **{name: st.column_config.NumberColumn(format="%.1f%%") for name in shares},
             "broken": st.column_config.NumberColumn(help="Pictures that fp32 has right and the variant wrong"),
             "fixed": st.column_config.NumberColumn(help="Pictures that fp32 has wrong and the variant right"),
-            "McNemar p": st.column_config.NumberColumn(
-                format="%.2g", help="How likely so uneven a split of broken and fixed is by chance (exact test)"
+            "McNemar p": st.column_config.TextColumn(
+                help="How likely so uneven a split of broken and fixed is by chance (exact test)"
             ),
             "KL (nats)": st.column_config.NumberColumn(
                 format="%.3g", help="Mean divergence of the probabilities from fp32's"

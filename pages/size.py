@@ -65,6 +65,8 @@ def _result(chosen: Choices, run: Run, unit_name: str) -> None:
     if changes:
         provenance.stale({", ".join(run.request["variants"]): changes})
         _measure(chosen, "Measure again under today's conditions?")
+    elif run.shipped:
+        _measure(chosen, "These came with vitquant: measured elsewhere. Measure them on this machine?")
     st.segmented_control(
         "Unit",
         list(UNITS),

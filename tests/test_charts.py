@@ -83,6 +83,9 @@ def test_sentences_claim_no_more_than_the_test_carries() -> None:
     assert "breaks 211 and fixes 1, worse than chance explains" in wording.accuracy_sentence(ACCURACY[1])
     doubtful = ACCURACY[1] | {"broken": 3, "fixed": 1, "mcnemar_p": 0.6}
     assert "no more uneven than chance" in wording.accuracy_sentence(doubtful)
+    assert "(p = 0.6)" in wording.accuracy_sentence(doubtful)
+    certain = ACCURACY[1] | {"mcnemar_p": 0.0}  # underflown: a probability of nothing is never claimed
+    assert "(p < 0.0001)" in wording.accuracy_sentence(certain)
     assert "against" not in wording.accuracy_sentence(ACCURACY[0])
     same = ACCURACY[1] | {"broken": 0, "fixed": 0, "mcnemar_p": 1.0}
     assert "exactly where fp32 is" in wording.accuracy_sentence(same)

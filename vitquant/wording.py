@@ -21,10 +21,19 @@ def accuracy_sentence(row: Mapping[str, Any]) -> str:
     if broken + fixed == 0:
         return f"{right}; on these pictures it is right and wrong exactly where {REFERENCE} is."
     if p >= SIGNIFICANT:
-        verdict = f"no more uneven than chance would make it (p = {p:.2g})"
+        verdict = f"no more uneven than chance would make it ({_p(p)})"
     else:
-        verdict = f"{'worse' if broken > fixed else 'better'} than chance explains (p = {p:.2g})"
+        verdict = f"{'worse' if broken > fixed else 'better'} than chance explains ({_p(p)})"
     return f"{right}; {against}, {verdict}."
+
+
+def p_value(p: float) -> str:
+    """A p-value for people: two digits, and never a probability of nothing."""
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def _p(p: float) -> str:
+    return f"p {p_value(p)}" if p < 1e-4 else f"p = {p_value(p)}"
 
 
 def kept_sentence(row: Mapping[str, Any], reference: Mapping[str, Any]) -> str:

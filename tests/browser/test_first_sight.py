@@ -122,3 +122,11 @@ def test_the_guard_against_the_network_would_notice(attempts: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=dict(os.environ))
     assert done.returncode != 0
     assert "192.0.2.1" in attempts.read_text()
+
+
+def test_shipped_sizes_are_measured_here_with_one_click(page: Page, serve: Callable[[], Server]) -> None:
+    visit(page, serve(), "size")
+    expect(page.get_by_text("shipped with vitquant, measured elsewhere")).to_be_visible()
+    page.get_by_role("button", name="Measure the sizes").click()
+    expect(page.get_by_text("shipped with vitquant, measured elsewhere")).to_have_count(0, timeout=PATIENCE_MS)
+    expect(page.get_by_role("button", name="Measure the sizes")).to_have_count(0)
