@@ -14,11 +14,21 @@ import streamlit as st
 T = TypeVar("T")
 
 MODEL, WEIGHTS, DATASET, SIZE = "model", "weights", "dataset", "size"
-MEASURED, CLASS, WRONG, PAGE, PICTURE = "measured", "class", "wrong", "page", "picture"
-UNIT, BESIDE, SHOWN = "unit", "beside", "shown"
+MEASURED, PAGE, PICTURE, UNIT, BESIDE, SHOWN = "measured", "page", "picture", "unit", "beside", "shown"
+VARIANT, VERDICT, VERSUS, PAIR, ANSWER = "variant", "verdict", "versus", "pair", "answer"
+CLASS, WORDS, LOW, HIGH, ORDER, SEED, VIEW = "class", "words", "from", "to", "order", "seed", "view"
 
-KNOWN = {MODEL, WEIGHTS, DATASET, SIZE, MEASURED, CLASS, WRONG, PAGE, PICTURE, UNIT, BESIDE, SHOWN}
-_REMEMBERED = {MODEL, WEIGHTS, DATASET, SIZE, MEASURED, UNIT}
+_SUBJECT = {MODEL, WEIGHTS, DATASET, SIZE, MEASURED}
+_FILTER = {VARIANT, VERDICT, VERSUS, PAIR, ANSWER, CLASS, WORDS, LOW, HIGH, ORDER, SEED}
+KNOWN = _SUBJECT | _FILTER | {PAGE, PICTURE, UNIT, BESIDE, SHOWN, VIEW}
+
+_REMEMBERED = {MODEL, WEIGHTS, DATASET, SIZE, MEASURED, UNIT, VARIANT}
+_SPELLED_OUT = _REMEMBERED | {VERDICT, VERSUS, ORDER}
+"""Written to the address even where nobody chose them, so that a link still shows the same when the
+defaults have changed."""
+
+OF_THE_ANSWERS = (MEASURED, VARIANT, VERDICT, VERSUS, PAIR, ANSWER, LOW, HIGH, PAGE)
+"""What loses its meaning when other answers are looked at."""
 
 _MISUNDERSTOOD = "address:misunderstood"
 
@@ -75,6 +85,20 @@ def value_of(name: str, options: Sequence[T], default: T, *, what: str, instead:
     return value
 
 
+def number_of(name: str, default: int, *, low: int, high: int, what: str) -> int:
+    """The whole number that the address names, from low to high, else the default."""
+    asked = st.query_params.get(name)
+    if asked is None:
+        return default
+    number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else -1
+    if low <= number <= high:
+        return number
+    misunderstood(
+        f"{quoted(asked)} is no {what}, which goes from {low:,} to {high:,}; {default} is taken instead."
+    )
+    return default
+
+
 def mirror(name: str, value: object, *, forgetting: Sequence[str] = ()) -> dict[str, Any]:
     """The arguments that make a widget show this value and write the address when it is changed.
 
@@ -97,15 +121,16 @@ def _widget_changed(name: str, forgetting: tuple[str, ...]) -> None:
     for other in forgetting:
         st.query_params.pop(other, None)
         st.session_state.pop(_memory(other), None)
-    go(**{name: st.session_state[key_of(name)]})
+    value = st.session_state[key_of(name)]
+    go(**{name: None if value == "" else value})
 
 
 def _keep(name: str, value: object) -> None:
     """Spell the choice out in the address and remember it."""
     if name in _REMEMBERED:
         st.session_state[_memory(name)] = value
-        if st.query_params.get(name) != str(value):
-            st.query_params[name] = str(value)
+    if name in _SPELLED_OUT and st.query_params.get(name) != str(value):
+        st.query_params[name] = str(value)
 
 
 def _memory(name: str) -> str:

@@ -126,7 +126,7 @@ def _subject(measured: Sequence[Subject]) -> Subject:
         "Model",
         models,
         help="A float32 vision transformer; its quantized versions are compared with it.",
-        **address.mirror(address.MODEL, model, forgetting=[address.WEIGHTS, address.MEASURED]),
+        **address.mirror(address.MODEL, model, forgetting=[address.WEIGHTS, *address.OF_THE_ANSWERS]),
     )
 
     of_model = [s for s in measured if s.model == model]
@@ -143,7 +143,7 @@ def _subject(measured: Sequence[Subject]) -> Subject:
         help="Where the model's values come from. Random weights have the real size and speed, but their "
         "answers mean nothing. The samples' come with vitquant; Torch Hub's are offered once they are in its "
         "cache: a `benchmark` command in the terminal downloads them.",
-        **address.mirror(address.WEIGHTS, source, forgetting=[address.MEASURED]),
+        **address.mirror(address.WEIGHTS, source, forgetting=address.OF_THE_ANSWERS),
     )
 
     names = list(catalog.DATASETS)
@@ -157,7 +157,7 @@ def _subject(measured: Sequence[Subject]) -> Subject:
         **address.mirror(
             address.DATASET,
             dataset,
-            forgetting=[address.CLASS, address.PAGE, address.PICTURE, address.MEASURED],
+            forgetting=[address.CLASS, address.WORDS, address.PICTURE, *address.OF_THE_ANSWERS],
         ),
     )
 
@@ -171,7 +171,7 @@ def _subject(measured: Sequence[Subject]) -> Subject:
         sizes,
         format_func=lambda edge: f"{edge} × {edge} pixels",
         help="Every picture is resized to this before the model sees it.",
-        **address.mirror(address.SIZE, size, forgetting=[address.MEASURED]),
+        **address.mirror(address.SIZE, size, forgetting=address.OF_THE_ANSWERS),
     )
     return Subject(model, source, dataset, size)
 
@@ -180,12 +180,11 @@ def _answer_set(found: list[AnswerSet]) -> AnswerSet | None:
     """The newest measurement, or the one that is chosen where there are several."""
     if not found:
         return None
-    if len(found) == 1:
-        address.go(measured=None)
-        return found[0]
     by_key = {answers.key: answers for answers in found}
     keys = list(by_key)
     key = address.value_of(address.MEASURED, keys, keys[0], what="measurement")
+    if len(found) == 1:
+        return found[0]
     with st.sidebar:
         st.selectbox(
             "Measured",
@@ -196,7 +195,9 @@ def _answer_set(found: list[AnswerSet]) -> AnswerSet | None:
             ),
             help="The same choices, measured under different conditions (another torch, CPU, weights or "
             "pictures): each is kept by itself.",
-            **address.mirror(address.MEASURED, key),
+            **address.mirror(
+                address.MEASURED, key, forgetting=[n for n in address.OF_THE_ANSWERS if n != address.MEASURED]
+            ),
         )
     return by_key[key]
 

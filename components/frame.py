@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from components import address
+from components import address, navigation
 from vitquant import database
 from vitquant.errors import VitquantError
 
@@ -18,6 +18,7 @@ _CSS = """
 
 def page(title: str, body: Callable[[sqlite3.Connection], None]) -> None:
     """Draw a page: body is given the store; what goes wrong in it is shown as a sentence where it stopped."""
+    navigation.see_to_it()
     st.html(_CSS)
     st.title(title, anchor=False)
     address.begin()

@@ -11,8 +11,8 @@ from pathlib import Path
 import streamlit as st
 
 from vitquant import charts, images, labels
+from vitquant.browse import Picture
 from vitquant.errors import InputError
-from vitquant.gallery import Picture
 from vitquant.predictions import Prediction
 
 THUMBNAIL = 128

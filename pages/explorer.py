@@ -1,21 +1,22 @@
 """Explorer: the pictures, what each variant makes of them, and one picture in detail."""
 
+import json
 import sqlite3
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import streamlit as st
 
-from components import address, choices, frame, pictures, provenance, queue, server
+from components import address, choices, filters, frame, link, mistakes, pictures, provenance, queue, server
 from components.choices import Choices
-from vitquant import catalog, datasets, gallery, labels, machine
+from components.filters import Wanted
+from vitquant import browse, catalog, database, datasets, gallery, labels, machine
 from vitquant.accuracy import REFERENCE
+from vitquant.browse import Picture
 from vitquant.errors import VitquantError
-from vitquant.gallery import ClassCount, Filter, Picture
 from vitquant.predictions import Prediction
 from vitquant.variants import RECIPES, why_unavailable
-
-ALL = "all"
 
 
 def show(db: sqlite3.Connection) -> None:
@@ -25,14 +26,24 @@ def show(db: sqlite3.Connection) -> None:
         _no_pictures(chosen)
         return
     pictures.style_sheet()
-    wanted = _wanted(db, chosen, chosen.dataset_id)
+    wanted = filters.read(db, chosen, chosen.dataset_id)
+    views = mistakes.VIEWS if wanted.variant else {mistakes.PICTURES: mistakes.VIEWS[mistakes.PICTURES]}
+    view = address.value_of(address.VIEW, list(views), mistakes.PICTURES, what="view")
     picture = _asked_picture(db, chosen)
     address.show_misunderstood()
     st.markdown(choices.summary(chosen.subject))
     if picture:
         _detail(db, chosen, wanted, picture)
-    else:
+        return
+    if chosen.answers:
+        pictures.scores(gallery.scores(db, chosen.answers))
+    provenance.stale(chosen.stale)
+    if len(views) > 1:
+        _view_field(view)
+    if view == mistakes.PICTURES:
         _grid(db, chosen, wanted)
+    else:
+        _mistakes(db, chosen, wanted, view)
 
 
 def _no_pictures(chosen: Choices) -> None:
@@ -48,70 +59,6 @@ def _no_pictures(chosen: Choices) -> None:
     st.button("Look again", icon=":material/refresh:")
 
 
-# What is wanted
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which pictures the address asks for, out of what there is to choose from."""
-
-    wnid: str  # or ALL
-    wrong: str  # the variant whose mistakes are wanted, or ALL
-    classes: dict[str, ClassCount]  # by wnid
-    counts: dict[str, tuple[int, int]]  # by variant: wrong ones and all
-
-    def filter(self, chosen: Choices) -> Filter:
-        ids = chosen.answers.series_ids if chosen.answers else {}
-        return Filter(
-            class_index=None if self.wnid == ALL else self.classes[self.wnid].class_index,
-            wrong_series=None if self.wrong == ALL else ids[self.wrong],
-        )
-
-
-def _wanted(db: sqlite3.Connection, chosen: Choices, dataset_id: int) -> Wanted:
-    classes = {labels.by_index(c.class_index).wnid: c for c in gallery.classes(db, dataset_id)}
-    counts = gallery.wrong_counts(db, chosen.answers) if chosen.answers else {}
-    return Wanted(
-        wnid=address.value_of(address.CLASS, [ALL, *classes], ALL, what="class", instead="all classes are"),
-        wrong=address.value_of(
-            address.WRONG, [ALL, *counts], ALL, what="measured variant", instead="all pictures are"
-        ),
-        classes=classes,
-        counts=counts,
-    )
-
-
-def _filter_fields(wanted: Wanted) -> None:
-    left, right = st.columns(2)
-    total = sum(c.pictures for c in wanted.classes.values())
-    titles = {
-        ALL: f"All {len(wanted.classes):,} classes ({total:,} pictures)",
-        **{name: f"{labels.by_wnid(name).words} ({c.pictures:,})" for name, c in wanted.classes.items()},
-    }
-    left.selectbox(
-        "Class",
-        sorted(titles, key=lambda name: (name != ALL, titles[name].lower())),
-        format_func=titles.__getitem__,
-        help="Type a word to search.",
-        **address.mirror(address.CLASS, wanted.wnid, forgetting=[address.PAGE]),
-    )
-    right.selectbox(
-        "Show",
-        [ALL, *wanted.counts],
-        format_func=lambda name: _wrong_title(name, wanted.counts),
-        help="A variant's mistakes: pictures whose most probable class is not the true one.",
-        disabled=not wanted.counts,
-        **address.mirror(address.WRONG, wanted.wrong, forgetting=[address.PAGE]),
-    )
-
-
-def _wrong_title(name: str, counts: dict[str, tuple[int, int]]) -> str:
-    if name == ALL:
-        return "All pictures"
-    wrong, of = counts[name]
-    return f"Only pictures that {name} gets wrong ({wrong:,} of {of:,})"
-
-
 def _asked_picture(db: sqlite3.Connection, chosen: Choices) -> Picture | None:
     """The picture that the address asks for, to be shown in detail."""
     assert chosen.dataset_id is not None
@@ -121,7 +68,7 @@ def _asked_picture(db: sqlite3.Connection, chosen: Choices) -> Picture | None:
     series_ids = chosen.answers.series_ids if chosen.answers else {}
     picture = None
     if asked.isascii() and asked.isdigit() and len(asked) < 10:
-        picture = gallery.picture(db, chosen.dataset_id, series_ids, int(asked))
+        picture = browse.picture(db, chosen.dataset_id, series_ids, int(asked))
     if picture is None:
         address.misunderstood(f"There is no picture {address.quoted(asked)}; the grid is shown instead.")
         address.go(picture=None)
@@ -131,33 +78,51 @@ def _asked_picture(db: sqlite3.Connection, chosen: Choices) -> Picture | None:
 # The grid
 
 
+def _view_field(view: str) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.segmented_control(
+            "View",
+            list(mistakes.VIEWS),
+            required=True,
+            format_func=mistakes.VIEWS.__getitem__,
+            label_visibility="collapsed",
+            **address.mirror(address.VIEW, view, forgetting=[address.PAGE]),
+        )
+        link.copy_button()
+
+
+def _mistakes(db: sqlite3.Connection, chosen: Choices, wanted: Wanted, view: str) -> None:
+    """Where one variant goes wrong, over all pictures: class by class, or as pairs of classes."""
+    assert chosen.dataset_id is not None
+    with st.container(horizontal=True):
+        filters.variant_field(wanted)
+        if view == mistakes.CLASSES and len(wanted.series) > 1:
+            filters.versus_field(db, wanted)
+    if chosen.subject.is_random:
+        st.warning(f"{pictures.RANDOM.capitalize()}.", icon=":material/casino:")
+    draw = mistakes.classes if view == mistakes.CLASSES else mistakes.confusions
+    draw(db, chosen.dataset_id, wanted)
+    provenance.of_answers(chosen)
+
+
 def _grid(db: sqlite3.Connection, chosen: Choices, wanted: Wanted) -> None:
     assert chosen.dataset_id is not None
-    if chosen.answers:
-        pictures.scores(gallery.scores(db, chosen.answers))
-    provenance.stale(chosen.stale)
-    n_all = gallery.count(db, chosen.dataset_id, Filter())
-    if chosen.pictures_here and (chosen.answers is None or chosen.answers.answered < min(gallery.PAGE, n_all)):
+    n_all = sum(wanted.classes.values())
+    if chosen.pictures_here and (chosen.answers is None or chosen.answers.answered < min(browse.PAGE, n_all)):
         _little_measured(chosen)
-    _filter_fields(wanted)
-    lets_through = wanted.filter(chosen)
-    n = gallery.count(db, chosen.dataset_id, lets_through)
+    counts = browse.counts(db, chosen.dataset_id, wanted.filter)
+    filters.fields(db, wanted, counts)
+    n = browse.count(db, chosen.dataset_id, wanted.filter)
     if n == 0:
-        st.info(
-            "No picture is left: the class or the mistakes asked for are too narrow.",
-            icon=":material/filter_alt:",
-        )
-        st.button("Show all pictures", on_click=address.go, kwargs={address.CLASS: None, address.WRONG: None})
+        filters.offer_to_loosen(db, chosen.dataset_id, wanted)
         return
-    pages = -(-n // gallery.PAGE)
+    pages = -(-n // browse.PAGE)
     number = _page_number(pages)
-    offset = (number - 1) * gallery.PAGE
-    series_ids = chosen.answers.series_ids if chosen.answers else {}
-    shown = gallery.page(db, chosen.dataset_id, series_ids, lets_through, offset=offset)
-    order = ", what has been measured first" if chosen.answers else ""
-    st.caption(f"Pictures {offset + 1:,} to {offset + len(shown):,} of {n:,}{order}")
+    offset = (number - 1) * browse.PAGE
+    shown = browse.page(db, chosen.dataset_id, wanted.series, wanted.filter, offset=offset)
+    _count_line(chosen, wanted, offset, len(shown), n)
     root = _root(chosen)
-    variants = {name: name in chosen.stale for name in series_ids}
+    variants = {name: name in chosen.stale for name in wanted.series}
     with st.grid("auto", min_column_width=124, gap="small", key="pictures"):
         for picture in shown:
             with st.container(key=f"tile-{picture.picture}"):
@@ -176,6 +141,35 @@ def _grid(db: sqlite3.Connection, chosen: Choices, wanted: Wanted) -> None:
             st.pagination(pages, **address.mirror(address.PAGE, number))
     if chosen.answers:
         provenance.of_answers(chosen)
+
+
+def _count_line(chosen: Choices, wanted: Wanted, offset: int, shown: int, n: int) -> None:
+    """Which pictures these are, and the whole selection as a file."""
+    what = f": {wanted.title}" if wanted.title else ""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.caption(f"Pictures {offset + 1:,} to {offset + shown:,} of {n:,}{what}", width="content")
+        if chosen.dataset_id is not None and wanted.series:
+            _downloads(chosen.dataset_id, wanted, n)
+
+
+def _downloads(dataset_id: int, wanted: Wanted, n: int) -> None:
+    with st.popover("Download", icon=":material/download:"):
+        st.caption(f"All {n:,} pictures of this selection, with every variant's answer.")
+        for suffix, mime in (("csv", "text/csv"), ("json", "application/json")):
+            st.download_button(
+                suffix.upper(),
+                data=partial(_selection, dataset_id, wanted, suffix),
+                file_name=f"vitquant-selection.{suffix}",
+                mime=mime,
+                width="stretch",
+                on_click="ignore",
+            )
+
+
+def _selection(dataset_id: int, wanted: Wanted, suffix: str) -> str:
+    with database.opened() as db:
+        rows = list(browse.export(db, dataset_id, wanted.series, wanted.filter))
+    return pd.DataFrame(rows).to_csv(index=False) if suffix == "csv" else json.dumps(rows, indent=1)
 
 
 def _page_number(pages: int) -> int:
@@ -231,7 +225,7 @@ def _detail(db: sqlite3.Connection, chosen: Choices, wanted: Wanted, picture: Pi
         with st.grid("auto", min_column_width=176, gap="small"):
             for name in gallery.in_order({*answers, *RECIPES}):
                 with st.container(border=True, height="stretch", key=f"answer-{name}"):
-                    _answer(name, answers.get(name), picture)
+                    _answer(name, answers.get(name), answers.get(REFERENCE), picture)
     if chosen.answers:
         provenance.of_answers(chosen)
 
@@ -239,7 +233,7 @@ def _detail(db: sqlite3.Connection, chosen: Choices, wanted: Wanted, picture: Pi
 def _steps(db: sqlite3.Connection, chosen: Choices, wanted: Wanted, picture: Picture) -> None:
     """The way back to the grid and to the neighbours within the filter."""
     assert chosen.dataset_id is not None
-    place = gallery.place(db, chosen.dataset_id, wanted.filter(chosen), picture.position)
+    place = browse.place(db, chosen.dataset_id, wanted.filter, picture.picture)
     with st.container(horizontal=True, vertical_alignment="center", key="steps"):
         st.button("All pictures", icon=":material/grid_view:", on_click=address.go, kwargs={"picture": None})
         for title, icon, neighbour, shortcut in (
@@ -256,7 +250,9 @@ def _steps(db: sqlite3.Connection, chosen: Choices, wanted: Wanted, picture: Pic
                 shortcut=shortcut,
             )
         if place.number:
-            st.caption(f"{place.number:,} of {place.count:,}", width="content")
+            what = f": {wanted.title}" if wanted.title else ""
+            st.caption(f"{place.number:,} of {place.count:,}{what}", width="content")
+        link.copy_button()
 
 
 def _with_answers(db: sqlite3.Connection, chosen: Choices, picture: Picture) -> tuple[Choices, str | None]:
@@ -290,11 +286,11 @@ def _with_answers(db: sqlite3.Connection, chosen: Choices, picture: Picture) -> 
 
 
 def _stored(db: sqlite3.Connection, chosen: Choices, picture: Picture) -> dict[str, Prediction]:
-    return gallery.answers_to(db, chosen.answers.series_ids, picture.picture) if chosen.answers else {}
+    return browse.answers_to(db, chosen.answers.series_ids, picture.picture) if chosen.answers else {}
 
 
-def _answer(name: str, prediction: Prediction | None, picture: Picture) -> None:
-    """One variant's card: right or wrong, its top-5, how far it is from fp32."""
+def _answer(name: str, prediction: Prediction | None, reference: Prediction | None, picture: Picture) -> None:
+    """One variant's card: right or wrong, its top-5, what changed from fp32."""
     pictures.heading(name, _summary(name))
     if prediction is None:
         reason = why_unavailable(name, machine.engine()) if name in RECIPES else None
@@ -302,6 +298,8 @@ def _answer(name: str, prediction: Prediction | None, picture: Picture) -> None:
         return
     st.markdown("✓ right" if prediction.true_rank == 1 else f"✗ wrong: {_instead(prediction)}")
     pictures.top5(name, prediction, picture.class_index)
+    if name != REFERENCE and reference:
+        st.caption(_change_from(reference, prediction))
     if name != REFERENCE and prediction.kl_nats is not None:
         st.caption(
             f"KL divergence from fp32: {prediction.kl_nats:.3g} nats",
@@ -312,6 +310,14 @@ def _answer(name: str, prediction: Prediction | None, picture: Picture) -> None:
         st.caption(
             f"The true class comes at place {prediction.true_rank}, with {prediction.true_probability:.2g}."
         )
+
+
+def _change_from(reference: Prediction, prediction: Prediction) -> str:
+    then, now = reference.indices[0], prediction.indices[0]
+    if then != now:
+        return f"Changed: fp32 says {pictures.class_title(then)}, {reference.probabilities[0]:.0%} sure."
+    sure = f"{prediction.probabilities[0]:.0%} sure, fp32 {reference.probabilities[0]:.0%}"
+    return f"Same answer as fp32 ({sure})."
 
 
 def _instead(prediction: Prediction) -> str:

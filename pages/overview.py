@@ -9,7 +9,7 @@ import streamlit as st
 
 from components import address, choices, frame, pictures, provenance, queue, server
 from components.choices import Choices
-from vitquant import catalog, datasets, gallery, paths
+from vitquant import browse, catalog, datasets, gallery, paths
 from vitquant.accuracy import REFERENCE
 from vitquant.gallery import AnswerSet, Subject
 from vitquant.measurements import AccuracyRequest
@@ -110,15 +110,15 @@ def _switch(subject: Subject) -> None:
 
 def _head(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet, beside: AnswerSet | None) -> None:
     variant = INT8 if INT8 in answers.series else None
-    telling = gallery.telling(db, answers, variant) if variant else []
+    telling = browse.telling(db, answers, variant) if variant else []
     if not variant or not telling:
         st.subheader("No picture here that the original gets right and 8-bit numbers get wrong", anchor=False)
         _switch(chosen.subject)
         return
     number = _number(len(telling))
-    picture = gallery.picture(db, answers.dataset_id, answers.series_ids, telling[number - 1])
+    picture = browse.picture(db, answers.dataset_id, answers.series_ids, telling[number - 1])
     assert picture is not None
-    found = gallery.answers_to(db, answers.series_ids, picture.picture)
+    found = browse.answers_to(db, answers.series_ids, picture.picture)
     st.subheader(_headline(found[REFERENCE], found[variant]), anchor=False)
     left, middle, right = st.columns([1, 1.2, 1.2], gap="medium")
     with left:
@@ -140,7 +140,7 @@ def _head(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet, beside: A
 
 
 def _healthy_answers(db: sqlite3.Connection, beside: AnswerSet, picture: int, class_index: int) -> None:
-    found = gallery.answers_to(db, beside.series_ids, picture)
+    found = browse.answers_to(db, beside.series_ids, picture)
     st.subheader("The healthy model, on the same picture", anchor=False)
     left, middle, right = st.columns([1, 1.2, 1.2], gap="medium")
     left.markdown("The same weights without the planted channels. In 32-bit numbers both answer alike.")
@@ -235,7 +235,7 @@ def _measured_where(chosen: Choices, answers: AnswerSet) -> None:
             "pages/explorer.py",
             label="Look through the pictures that 8-bit numbers get wrong",
             icon=":material/grid_view:",
-            query_params={address.WRONG: INT8} if INT8 in answers.series else None,
+            query_params={address.VARIANT: INT8, address.VERDICT: "wrong"} if INT8 in answers.series else None,
         )
         st.page_link(
             "pages/benchmark.py", label="Measure how fast each version is here", icon=":material/speed:"

@@ -9,7 +9,7 @@ import pytest
 
 from tests import drawn
 from vitquant import accuracy, database, gallery, runs
-from vitquant.gallery import Conditions, Filter, Subject
+from vitquant.gallery import Conditions, Subject
 
 SUBJECT = Subject(drawn.MODEL, "random", drawn.DATASET, 70)
 CLASSES, PER_CLASS, MEASURED = 5, 8, 30
@@ -47,70 +47,6 @@ def test_the_variants_of_a_set_are_in_the_recipes_order(db: sqlite3.Connection) 
     answers = only_set(db)
     assert list(answers.series) == ["fp32", "qint8"]
     assert answers.answered == MEASURED
-
-
-def test_pictures_come_in_evaluation_order_with_every_verdict(
-    db: sqlite3.Connection, plan: accuracy.Plan
-) -> None:
-    answers = only_set(db)
-    shown = gallery.page(db, answers.dataset_id, answers.series_ids, Filter(), offset=0, limit=4)
-    assert [p.picture for p in shown] == plan.order[:4]
-    assert [{name: v.right for name, v in p.verdicts.items()} for p in shown] == [
-        {"fp32": False, "qint8": True},
-        {"fp32": False, "qint8": False},
-        {"fp32": True, "qint8": False},
-        {"fp32": True, "qint8": False},
-    ]
-    wrong = shown[2].verdicts["qint8"]
-    assert (wrong.class_index, wrong.probability) == (shown[2].class_index + 1, 0.9)
-
-
-def test_a_picture_that_nobody_answered_is_shown_without_verdicts(db: sqlite3.Connection) -> None:
-    answers = only_set(db)
-    last = gallery.page(db, answers.dataset_id, answers.series_ids, Filter(), offset=39)
-    assert [p.verdicts for p in last] == [{}]
-
-
-def test_only_the_mistakes_of_one_variant(db: sqlite3.Connection) -> None:
-    answers = only_set(db)
-    wanted = Filter(wrong_series=answers.series_ids["qint8"])
-    shown = gallery.page(db, answers.dataset_id, answers.series_ids, wanted)
-    assert [p.position for p in shown] == [1, 2, 3, 29]
-    assert gallery.count(db, answers.dataset_id, wanted) == 4
-    assert gallery.wrong_counts(db, answers) == {"fp32": (2, 30), "qint8": (4, 30)}
-
-
-def test_only_one_class(db: sqlite3.Connection) -> None:
-    answers = only_set(db)
-    counts = gallery.classes(db, answers.dataset_id)
-    assert [c.pictures for c in counts] == [PER_CLASS] * CLASSES
-    wanted = Filter(class_index=counts[0].class_index)
-    shown = gallery.page(db, answers.dataset_id, answers.series_ids, wanted)
-    assert {p.class_index for p in shown} == {counts[0].class_index}
-    assert len(shown) == gallery.count(db, answers.dataset_id, wanted) == PER_CLASS
-
-
-def test_the_neighbours_stay_within_the_filter(db: sqlite3.Connection, plan: accuracy.Plan) -> None:
-    answers = only_set(db)
-    wanted = Filter(wrong_series=answers.series_ids["qint8"])
-    place = gallery.place(db, answers.dataset_id, wanted, 2)
-    assert (place.number, place.count) == (2, 4)
-    assert (place.previous, place.next) == (plan.order[1], plan.order[3])
-    first = gallery.place(db, answers.dataset_id, wanted, 1)
-    assert (first.previous, first.number) == (None, 1)
-    # A picture that the filter does not let through still has neighbours to go to.
-    outside = gallery.place(db, answers.dataset_id, wanted, 10)
-    assert (outside.number, outside.previous, outside.next) == (0, plan.order[3], plan.order[29])
-
-
-def test_one_picture_and_its_answers(db: sqlite3.Connection, plan: accuracy.Plan) -> None:
-    answers = only_set(db)
-    picture = gallery.picture(db, answers.dataset_id, answers.series_ids, plan.order[5])
-    assert picture is not None
-    assert picture.position == 5
-    assert gallery.picture(db, answers.dataset_id, answers.series_ids, 40) is None
-    stored = gallery.answers_to(db, answers.series_ids, plan.order[5])
-    assert stored["qint8"].indices[0] == picture.class_index
 
 
 def test_nothing_has_changed_right_after_measuring(db: sqlite3.Connection) -> None:

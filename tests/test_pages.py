@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from components.queue import Pace, duration
 from tests import drawn
 from tests.conftest import ROOT
-from vitquant import accuracy, database, gallery, jobs, labels, measurements, runs
+from vitquant import accuracy, browse, database, jobs, labels, measurements, runs
 from vitquant.worker import PredictionWorker
 
 PAGES = ("overview", "explorer", "benchmark", "size")
@@ -69,6 +69,13 @@ def visit(page: str = "explorer", **query: object) -> AppTest:
     return at
 
 
+def choose(at: AppTest, name: str, value: str) -> None:
+    """Choose in the segmented control or pills that mirror this query parameter."""
+    [group] = [g for g in at.get("button_group") if g.key == f"address:{name}"]
+    group.set_value(value).run()
+    assert not at.exception
+
+
 def html_of(at: AppTest) -> str:
     return "\n".join(element.proto.body for element in at.get("html"))
 
@@ -102,12 +109,12 @@ def test_without_pictures_one_line_says_how_to_bring_them_in_and_that_line_works
     subprocess.run(
         command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "VITQUANT_DATA": str(data_dir)}, check=True
     )
-    assert len(opened(visit())) == gallery.PAGE
+    assert len(opened(visit())) == browse.PAGE
 
 
 def test_pictures_can_be_browsed_before_anything_is_measured(pictures: Path) -> None:
     at = visit()
-    assert len(opened(at)) == gallery.PAGE
+    assert len(opened(at)) == browse.PAGE
     assert "Nothing is measured" in text_of(at)
 
 
@@ -128,23 +135,23 @@ def test_every_picture_says_what_each_variant_answers_and_that_the_weights_are_r
     plan: accuracy.Plan,
 ) -> None:
     at = visit()
-    assert [int(key.removeprefix("open-")) for key in opened(at)] == list(plan.order[: gallery.PAGE])
+    assert [int(key.removeprefix("open-")) for key in opened(at)] == list(plan.order[: browse.PAGE])
     shown = html_of(at)
     assert shown.count('aria-label="right"') == 2 * 22 + 2
     assert shown.count('aria-label="wrong"') == 2 * 2 + 22
-    assert shown.count("random weights: meaningless") == gallery.PAGE
+    assert shown.count("random weights: meaningless") == browse.PAGE
     answer = labels.short(labels.by_index(plan.example(2).class_index + 1).words)
     assert answer in shown
     assert "28 of 30 right" in shown
 
 
 def test_only_the_pictures_that_a_variant_gets_wrong(plan: accuracy.Plan) -> None:
-    at = visit(wrong="qint8")
+    at = visit(variant="qint8", verdict="wrong")
     assert len(opened(at)) == 24
     assert "1 to 24 of 28" in text_of(at)
-    at.selectbox(key="address:wrong").set_value("fp32").run()
+    choose(at, "variant", "fp32")
     assert [int(key.removeprefix("open-")) for key in opened(at)] == list(plan.order[:2])
-    assert at.query_params["wrong"] in ("fp32", ["fp32"])
+    assert at.query_params["variant"] in ("fp32", ["fp32"])
 
 
 def test_a_class_is_chosen_by_its_words(plan: accuracy.Plan) -> None:
@@ -167,7 +174,7 @@ def test_the_second_page_has_the_rest(plan: accuracy.Plan) -> None:
 def test_a_filter_that_leaves_nothing_offers_the_way_back(plan: accuracy.Plan) -> None:
     classes = {plan.example(p).wnid for p in WRONG["fp32"]}
     other = next(wnid for wnid in list(drawn.DRAWINGS)[:5] if wnid not in classes)
-    at = visit(wrong="fp32", **{"class": other})
+    at = visit(variant="fp32", verdict="wrong", **{"class": other})
     assert not opened(at)
     [button] = [b for b in at.button if b.label == "Show all pictures"]
     button.click().run()
@@ -175,7 +182,7 @@ def test_a_filter_that_leaves_nothing_offers_the_way_back(plan: accuracy.Plan) -
 
 
 def test_a_click_opens_a_picture_with_every_top5_and_the_next_one_follows(plan: accuracy.Plan) -> None:
-    at = visit(wrong="qint8")
+    at = visit(variant="qint8", verdict="wrong")
     third = plan.order[2]
     at.button(key=f"open-{third}").click().run()
     shown = text_of(at)
@@ -275,7 +282,16 @@ def test_what_an_address_asks_in_vain_is_said(plan: accuracy.Plan, page: str, qu
     "query",
     [
         {"class": "n99999999"},
-        {"wrong": "int1"},
+        {"variant": "int1"},
+        {"verdict": "<b>"},
+        {"versus": "qint8", "variant": "qint8"},
+        {"versus": "fp32", "variant": "qint8", "pair": "enemies"},
+        {"answer": "n00000000"},
+        {"from": "90", "to": "10"},
+        {"from": "-5"},
+        {"order": "by beauty"},
+        {"order": "random", "seed": "٣"},
+        {"view": "../../etc"},
         {"picture": "-1"},
         {"picture": "1e9"},
         {"picture": "40"},

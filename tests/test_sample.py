@@ -212,7 +212,7 @@ def test_results_measured_here_come_before_the_shipped_ones(db: database.sqlite3
     shipped.bring_in(db)
     [before] = gallery.answer_sets(db, subject("sample"))
     plan = AccuracyRequest("sample", "bundled", ("fp32",), "sample").plan(db)
-    own = predictions.all_of(db, before.series["fp32"].id)[: gallery.PAGE]
+    own = predictions.all_of(db, before.series["fp32"].id)[: gallery.ENOUGH]
     predictions.add_predictions(db, {plan.series["fp32"].id: own})
     found = gallery.answer_sets(db, subject("sample"))
     assert [answers.shipped for answers in found] == [False, True]

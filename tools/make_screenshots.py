@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from tests.browser.conftest import CHROMIUM, FLAGS, SETTLED
-from vitquant import catalog, database, gallery, paths, shipped
+from vitquant import browse, catalog, database, gallery, paths, shipped
 from vitquant.gallery import Subject
 
 DOCS = paths.PROJECT_ROOT / "docs"
@@ -29,7 +29,7 @@ SHOTS = (
     ("overview.png", "", 1280, "light"),
     ("overview-healthy.png", "?beside=sample", 1280, "dark"),
     ("overview-phone.png", "", 390, "dark"),
-    ("explorer.png", "explorer?wrong=qint8", 1280, "light"),
+    ("explorer.png", "explorer?variant=qint8&verdict=wrong", 1280, "light"),
     ("picture.png", "explorer?picture={broken}", 1280, "dark"),
     ("benchmark.png", "benchmark", 1280, "light"),
     ("size.png", "size", 1280, "light"),
@@ -53,7 +53,7 @@ def broken_picture() -> int:
     with database.opened() as db:
         shipped.bring_in(db)
         [answers] = gallery.answer_sets(db, subject)
-        return gallery.telling(db, answers, "qint8")[0]
+        return browse.telling(db, answers, "qint8")[0]
 
 
 def shoot(out: Path, broken: int) -> None:

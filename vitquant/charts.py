@@ -4,6 +4,7 @@ Every figure has a transparent background, so that it suits the light and the da
 its text alternative beside it. Imports no torch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -168,6 +169,78 @@ def memory(rows: pd.DataFrame, unit: int) -> go.Figure:
         _end_label(figure, row["variant"], row["total_bytes"] / unit, unit)
     figure.update_layout(barmode="stack")
     return _bytes_axis(figure, len(rows), unit)
+
+
+def instead(variant: str, names: Sequence[str], values: Sequence[int], of: int) -> go.Figure:
+    """A variant's most frequent wrong answers. names, values: classes and how often each is answered wrongly;
+    of: all its wrong answers."""
+    look = style(variant)
+    figure = go.Figure()
+    figure.add_bar(
+        x=list(values),
+        y=list(range(len(names))),
+        orientation="h",
+        marker={"color": look.colour},
+        text=[f"{value:,}" for value in values],
+        textposition="outside",
+        cliponaxis=False,
+        customdata=[f"{name}: {value:,} of {of:,}" for name, value in zip(names, values, strict=True)],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+    figure.update_xaxes(title="pictures given this answer, wrongly", range=[0, max(values) * 1.15])
+    _plain(figure, len(names))
+    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=list(names))
+    figure.update_layout(height=70 + 28 * len(names), bargap=0.25)
+    return figure
+
+
+def confusion(variant: str, names: Sequence[str], cells: Sequence[tuple[int, int, int]]) -> go.Figure:
+    """A confusion matrix as squares, whose points can be chosen. cells: row (true class), column (answer), both
+    as places in names, and pictures."""
+    figure = go.Figure()
+    counts = [count for _, _, count in cells]
+    figure.add_scatter(
+        x=[column for _, column, _ in cells],
+        y=[row for row, _, _ in cells],
+        mode="markers+text",
+        text=[str(count) for count in counts],
+        textfont={
+            "size": 9,
+            "color": ["#ffffff" if count > max(counts) / 2 else "#808a94" for count in counts],
+        },
+        marker={
+            "symbol": "square",
+            "size": 17,
+            "color": [_shade(style(variant).colour, count / max(counts, default=1)) for count in counts],
+            "line": {"width": 1, "color": style(variant).colour},
+        },
+        customdata=[f"{names[row]} taken for {names[column]}: {count}" for row, column, count in cells],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+    _plain(figure, len(names))
+    places = list(range(len(names)))
+    ends = [-0.6, len(names) - 0.4]
+    figure.update_xaxes(
+        tickvals=places, ticktext=list(names), tickangle=-90, side="top", range=ends, tickmode="array"
+    )
+    figure.update_yaxes(
+        tickvals=places,
+        ticktext=list(names),
+        range=ends[::-1],
+        autorange=False,
+        tickfont={"size": 12},
+        showgrid=True,
+        gridcolor="rgba(128,128,128,.25)",
+        zeroline=False,
+    )
+    figure.update_layout(height=130 + 30 * len(names))
+    return figure
+
+
+def _shade(colour: str, share: float) -> str:
+    """The colour, fainter where the share (0..1) is smaller."""
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{0.15 + 0.85 * share:.2f})"
 
 
 def size_alt(rows: pd.DataFrame, unit: int) -> str:

@@ -1,24 +1,22 @@
-"""The questions that pages ask of stored predictions: what was measured, under which conditions, and which
-pictures each variant gets wrong. Queries only; imports neither torch nor Streamlit.
-
-Pictures are listed in the evaluation order ("position"), so that what has been measured comes first.
+"""What pages ask of the store: what was measured, under which conditions, and what has changed since. Queries
+only; imports neither torch nor Streamlit. (The pictures themselves: browse.)
 """
 
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from vitquant import catalog, datasets, digest_cache, machine, predictions, runs, weights
 from vitquant.accuracy import REFERENCE, accuracy_row
 from vitquant.errors import InputError
-from vitquant.predictions import Identity, Prediction, Series
+from vitquant.predictions import Identity, Series
 from vitquant.runs import Run
 from vitquant.variants import RECIPES
 
-PAGE = 24
-"""Pictures on one page of the grid: divisible by 2, 3, 4, 6 and 8 columns."""
+ENOUGH = 24
+"""With fewer answered pictures than this, a set is a few answers on demand and no measurement."""
 
 
 @dataclass(frozen=True)
@@ -60,52 +58,6 @@ class AnswerSet:
     @property
     def series_ids(self) -> dict[str, int]:
         return {name: series.id for name, series in self.series.items()}
-
-
-@dataclass(frozen=True)
-class ClassCount:
-    """A class of the dataset, and how many of its pictures there are."""
-
-    class_index: int
-    pictures: int
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which pictures are wanted: of one class, answered wrongly by one series. None: all."""
-
-    class_index: int | None = None
-    wrong_series: int | None = None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One variant's first answer to one picture."""
-
-    class_index: int
-    probability: float
-    right: bool
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One example with what each variant says; variants that have not answered it are absent."""
-
-    picture: int  # place in ImageFolder's order
-    position: int  # place in the evaluation order
-    path: str  # relative to the dataset's root
-    class_index: int
-    verdicts: Mapping[str, Verdict]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a picture stands among those a filter lets through."""
-
-    number: int  # 1 for the first; 0 where the filter does not let it through
-    count: int
-    previous: int | None  # pictures, by ImageFolder's order
-    next: int | None
 
 
 # What is here, and what it was measured under
@@ -170,8 +122,7 @@ def answer_sets(db: sqlite3.Connection, subject: Subject) -> list[AnswerSet]:
     with the project after what was measured here.
 
     Within a set each variant has its newest series (there are several where engines or recipes differ). What
-    has less than a page of answered pictures (a few answers on demand) comes last, so that it does not hide
-    a measurement.
+    has less than ENOUGH answered pictures comes last, so that it does not hide a measurement.
     """
     groups: dict[tuple[int, str, str, str, bool], dict[str, list[Series]]] = {}
     found = predictions.all_series(
@@ -193,7 +144,7 @@ def answer_sets(db: sqlite3.Connection, subject: Subject) -> list[AnswerSet]:
         groups.setdefault(key, {}).setdefault(what.variant, []).append(series)
     sets = []
     for key, group in groups.items():
-        enough = min(PAGE, _pictures(db, key[0]))
+        enough = min(ENOUGH, _pictures(db, key[0]))
         answers = {series.id: predictions.tally(db, series.id).n for of in group.values() for series in of}
         # Sorting keeps the newest first among those with enough answers, and among the others.
         by_variant = {
@@ -306,12 +257,6 @@ def measured_without_gap(db: sqlite3.Connection, series_id: int) -> int:
     return int(n)
 
 
-def wrong_counts(db: sqlite3.Connection, answers: AnswerSet) -> dict[str, tuple[int, int]]:
-    """How many pictures each variant gets wrong, and of how many."""
-    tallies = {name: predictions.tally(db, series.id) for name, series in answers.series.items()}
-    return {name: (tally.n - tally.top1, tally.n) for name, tally in tallies.items()}
-
-
 def scores(db: sqlite3.Connection, answers: AnswerSet) -> dict[str, tuple[int, int]]:
     """How many pictures each variant has right, and of how many: of those measured in the evaluation order.
 
@@ -323,134 +268,6 @@ def scores(db: sqlite3.Connection, answers: AnswerSet) -> dict[str, tuple[int, i
         if tally.n:
             found[name] = (tally.top1, tally.n)
     return found
-
-
-# Pictures
-
-
-def classes(db: sqlite3.Connection, dataset_id: int) -> list[ClassCount]:
-    """The classes of a dataset, in index order."""
-    rows = db.execute(
-        "SELECT class_index, count(*) AS n FROM examples WHERE dataset_id = ? GROUP BY class_index",
-        (dataset_id,),
-    )
-    return [ClassCount(row["class_index"], row["n"]) for row in rows]
-
-
-def count(db: sqlite3.Connection, dataset_id: int, wanted: Filter) -> int:
-    """How many pictures a filter lets through."""
-    tables, values = _wanted(dataset_id, wanted)
-    [n] = db.execute(f"SELECT count(*) {tables}", values).fetchone()
-    return int(n)
-
-
-def page(
-    db: sqlite3.Connection,
-    dataset_id: int,
-    series_ids: Mapping[str, int],
-    wanted: Filter,
-    *,
-    offset: int = 0,
-    limit: int = PAGE,
-) -> list[Picture]:
-    """Some of the pictures that a filter lets through, with each variant's verdict."""
-    tables, values = _wanted(dataset_id, wanted)
-    rows = db.execute(
-        f"SELECT e.* {tables} ORDER BY e.position LIMIT :limit OFFSET :offset",
-        {**values, "limit": limit, "offset": offset},
-    ).fetchall()
-    return _with_verdicts(db, rows, series_ids)
-
-
-def picture(
-    db: sqlite3.Connection, dataset_id: int, series_ids: Mapping[str, int], number: int
-) -> Picture | None:
-    """One picture by its place in ImageFolder's order; None where the dataset has none of that number."""
-    rows = db.execute(
-        "SELECT * FROM examples WHERE dataset_id = ? AND picture = ?", (dataset_id, number)
-    ).fetchall()
-    return _with_verdicts(db, rows, series_ids)[0] if rows else None
-
-
-def answers_to(db: sqlite3.Connection, series_ids: Mapping[str, int], number: int) -> dict[str, Prediction]:
-    """Each variant's stored top-5 for one picture, by variant."""
-    found = predictions.answers_to(db, list(series_ids.values()), number)
-    return {name: found[series_id] for name, series_id in series_ids.items() if series_id in found}
-
-
-def telling(db: sqlite3.Connection, answers: AnswerSet, variant: str, *, limit: int = 60) -> list[int]:
-    """Pictures that the reference gets right and the variant wrong, both sure of themselves: one of each
-    class, the clearest first, by their place in ImageFolder's order. Empty where there are none."""
-    rows = db.execute(
-        "SELECT picture FROM ("
-        "  SELECT e.picture, e.position, r.true_probability * v.probability1 AS sure, row_number() OVER ("
-        "    PARTITION BY e.class_index ORDER BY r.true_probability * v.probability1 DESC, e.position) AS place"
-        "  FROM examples e JOIN predictions r ON r.series_id = :reference AND r.position = e.position"
-        "  JOIN predictions v ON v.series_id = :variant AND v.position = e.position"
-        "  WHERE e.dataset_id = :dataset AND r.true_rank = 1 AND v.true_rank > 1"
-        ") WHERE place = 1 ORDER BY sure DESC, position LIMIT :limit",
-        {
-            "reference": answers.series[REFERENCE].id,
-            "variant": answers.series[variant].id,
-            "dataset": answers.dataset_id,
-            "limit": limit,
-        },
-    )
-    return [row["picture"] for row in rows]
-
-
-def place(db: sqlite3.Connection, dataset_id: int, wanted: Filter, position: int) -> Place:
-    """Where a picture stands among those that the filter lets through, and its neighbours there."""
-    tables, values = _wanted(dataset_id, wanted)
-    values |= {"position": position}
-
-    def one(what: str, condition: str, order: str) -> int | None:
-        query = (
-            f"SELECT {what} {tables} AND e.position {condition} :position ORDER BY e.position {order} LIMIT 1"
-        )
-        row = db.execute(query, values).fetchone()
-        return None if row is None else int(row[0])
-
-    [number] = db.execute(f"SELECT count(*) {tables} AND e.position <= :position", values).fetchone()
-    is_in = one("e.picture", "=", "ASC") is not None
-    return Place(
-        number=int(number) if is_in else 0,
-        count=count(db, dataset_id, wanted),
-        previous=one("e.picture", "<", "DESC"),
-        next=one("e.picture", ">", "ASC"),
-    )
-
-
-def _wanted(dataset_id: int, wanted: Filter) -> tuple[str, dict[str, int]]:
-    """FROM and WHERE of the pictures that a filter lets through, and the values to bind."""
-    values = {"dataset_id": dataset_id}
-    join, condition = "", ""
-    if wanted.wrong_series is not None:
-        join = "JOIN predictions w ON w.series_id = :wrong AND w.position = e.position AND w.true_rank > 1"
-        values["wrong"] = wanted.wrong_series
-    if wanted.class_index is not None:
-        condition = "AND e.class_index = :class_index"
-        values["class_index"] = wanted.class_index
-    return f"FROM examples e {join} WHERE e.dataset_id = :dataset_id {condition}", values
-
-
-def _with_verdicts(
-    db: sqlite3.Connection, rows: Sequence[sqlite3.Row], series_ids: Mapping[str, int]
-) -> list[Picture]:
-    positions = [row["position"] for row in rows]
-    marks = ", ".join("?" * len(positions))
-    verdicts: dict[int, dict[str, Verdict]] = {position: {} for position in positions}
-    for name, series_id in series_ids.items():
-        for row in db.execute(
-            "SELECT position, index1, probability1, true_rank FROM predictions "
-            f"WHERE series_id = ? AND position IN ({marks})",
-            [series_id, *positions],
-        ):
-            verdicts[row["position"]][name] = Verdict(row["index1"], row["probability1"], row["true_rank"] == 1)
-    return [
-        Picture(row["picture"], row["position"], row["path"], row["class_index"], verdicts[row["position"]])
-        for row in rows
-    ]
 
 
 def _pictures(db: sqlite3.Connection, dataset_id: int) -> int:

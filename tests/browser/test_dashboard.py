@@ -89,7 +89,7 @@ def test_a_picture_is_opened_by_clicking_it(page: Page, filled: Server) -> None:
 def test_a_picture_is_opened_from_the_keyboard(page: Page, filled: Server) -> None:
     visit(page, filled)
     first = page.locator("[class*=st-key-tile-] button").first
-    page.get_by_role("combobox", name="Show").focus()
+    page.get_by_role("combobox", name="Order").focus()
     for _ in range(5):
         page.keyboard.press("Tab")
         if first.evaluate("button => button === document.activeElement"):
@@ -108,7 +108,7 @@ def test_only_the_pictures_that_a_variant_gets_wrong(page: Page, filled: Server)
 
 
 def test_a_link_shows_the_same_in_another_window(page: Page, browser: Browser, filled: Server) -> None:
-    visit(page, filled, "explorer?wrong=qint8&class=n07747607")
+    visit(page, filled, "explorer?variant=qint8&verdict=wrong&class=n07747607")
     shown = page.locator("[class*=st-key-tile-] img").count()
     with browser.new_context() as context:
         other = context.new_page()

@@ -17,7 +17,7 @@ from vitquant.paths import sample_dir
 
 pytestmark = pytest.mark.browser
 
-PATHS = ("", "explorer", "explorer?wrong=qint8", "explorer?picture=3", "benchmark", "size")
+PATHS = ("", "explorer", "explorer?variant=qint8&verdict=wrong", "explorer?picture=3", "benchmark", "size")
 
 GUARD = """
 import os, socket
