@@ -28,8 +28,9 @@ export default function({ parentElement }) {
 """
 _HTML = '<button type="button" aria-live="polite"><span>Copy link</span></button>'
 _CSS = """
-button { font: inherit; font-size: .875rem; color: var(--st-text-color); background: var(--st-background-color); cursor: pointer;
-  border: 1px solid var(--st-border-color); border-radius: var(--st-button-radius, .5rem);
+button { font: inherit; font-size: .875rem; color: var(--st-text-color); cursor: pointer;
+  background: var(--st-background-color); border: 1px solid var(--st-border-color);
+  border-radius: var(--st-button-radius, .5rem);
   min-height: 2.5rem; padding: .25rem .75rem; white-space: nowrap; }
 button:hover, button:focus-visible { border-color: var(--st-primary-color); color: var(--st-primary-color);
   outline: none; }

@@ -1,23 +1,23 @@
 """Overview: the first sight. One picture that int8 gets wrong, and what each variant keeps and costs."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import streamlit as st
 
-from components import address, choices, frame, pictures, provenance, queue, server
+from components import address, choices, costs, frame, pictures, provenance, queue, server
 from components.choices import Choices
 from vitquant import browse, catalog, datasets, gallery, paths
 from vitquant.accuracy import REFERENCE
+from vitquant.browse import Picture
 from vitquant.gallery import AnswerSet, Subject
 from vitquant.measurements import AccuracyRequest
 from vitquant.predictions import Prediction
 from vitquant.variants import RECIPES
-from vitquant.wording import kept_sentence
 
 INT8 = "qint8"
+IN_A_STRIP = 3
 PLAIN = {REFERENCE: "The original", INT8: "With 8-bit numbers", "float16": "With 16-bit numbers"}
 PLANTED = """
 **What was done to this model.** It is the sample model with a few of its inner channels turned up: in every
@@ -49,6 +49,7 @@ def show(db: sqlite3.Connection) -> None:
         st.warning(f"{pictures.RANDOM.capitalize()}.", icon=":material/casino:")
     _head(db, chosen, chosen.answers, beside)
     _figures(db, chosen, chosen.answers, beside)
+    _story(db, chosen, chosen.answers)
     if catalog.model(chosen.subject.model).planted:
         st.info(PLANTED, icon=":material/biotech:")
     _measured_where(chosen, chosen.answers)
@@ -177,56 +178,53 @@ def _answer(name: str, prediction: Prediction, true_class: int) -> None:
 
 
 def _figures(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet, beside: AnswerSet | None) -> None:
-    st.subheader("What each version keeps", anchor=False)
-    _cards(db, chosen.subject, answers, "own")
+    st.subheader("What each version keeps, and what it costs", anchor=False)
+    costs.cards(db, chosen.subject, answers, "own")
+    costs.offer_to_time(db, chosen)
     healthy = _healthy(chosen.subject)
     if beside and healthy:
         st.subheader("The same of the healthy model", anchor=False)
-        _cards(db, healthy, beside, "healthy")
+        costs.cards(db, healthy, beside, "healthy")
+    costs.trade_off(db, chosen.subject, answers)
 
 
-def _cards(db: sqlite3.Connection, subject: Subject, answers: AnswerSet, key: str) -> None:
-    rows = {row["variant"]: row for row in gallery.accuracy_rows(db, answers)}
-    disk = _disk_bytes(db, subject)
-    if REFERENCE not in rows:
-        st.caption("Only pictures opened one by one are answered yet: no sample to count on.")
+# Pictures that tell the story
+
+
+def _story(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet) -> None:
+    """Three pictures that every variant gets right, and three that only int8 gets wrong."""
+    variants = list(answers.series)
+    others = [name for name in variants if name != INT8]
+    if INT8 not in variants or REFERENCE not in others:
         return
-    with st.grid("auto", min_column_width=220, gap="small"):
-        for name, row in rows.items():
-            with st.container(border=True, height="stretch", key=f"card-{key}-{name}"):
-                pictures.heading(name, RECIPES[name].summary if name in RECIPES else None)
-                _card(row, rows[REFERENCE], disk.get(name), disk.get(REFERENCE))
+    strips = {
+        "Every version recognises these": browse.by_verdicts(
+            db, answers, right=variants, wrong=[], limit=IN_A_STRIP
+        ),
+        "Only 8-bit numbers get these wrong": browse.by_verdicts(
+            db, answers, right=others, wrong=[INT8], limit=IN_A_STRIP
+        ),
+    }
+    for column, (title, shown) in zip(st.columns(2, gap="large"), strips.items(), strict=True):
+        with column:
+            st.subheader(title, anchor=False)
+            if shown:
+                _strip(chosen, shown, variants)
+            else:
+                st.caption("There is no such picture among those measured.")
 
 
-def _card(
-    row: Mapping[str, Any], reference: Mapping[str, Any], disk: int | None, reference_disk: int | None
-) -> None:
-    st.metric(
-        "pictures recognised at once",
-        f"{row['top1']:.1%}",
-        help="Top-1 accuracy: the share of pictures whose most probable class is the true one.",
-    )
-    st.caption(
-        f"of {row['n']:,} pictures; 95% interval {row['top1_low']:.1%} to {row['top1_high']:.1%}. "
-        f"Among its first five guesses: {row['top5']:.1%}"
-    )
-    if disk:
-        times = (
-            f", {reference_disk / disk:.1f} times smaller"
-            if reference_disk and disk < reference_disk * 0.95
-            else ""
-        )
-        st.markdown(f"**{disk / 1e6:.1f} MB** on disk{times}")
-    st.markdown(kept_sentence(row, reference))
-
-
-def _disk_bytes(db: sqlite3.Connection, subject: Subject) -> dict[str, int]:
-    """The bytes of each variant's file, by variant; of the newest measurement that has it."""
-    found: dict[str, int] = {}
-    for run in gallery.finished_runs(db, "size", subject):
-        for row in run.result or []:
-            found.setdefault(row["variant"], row["disk_bytes"])
-    return found
+def _strip(chosen: Choices, shown: Sequence[Picture], variants: Sequence[str]) -> None:
+    root = datasets.folder(chosen.subject.dataset) / "val"
+    stale = {name: name in chosen.stale for name in variants}
+    with st.grid(IN_A_STRIP, gap="small"):
+        for picture in shown:
+            with st.container(key=f"tile-{picture.picture}"):
+                pictures.thumbnail(root / picture.path, picture)
+                title = pictures.class_title(picture.class_index)
+                if st.button(title, key=f"open-{picture.picture}", type="tertiary"):
+                    st.switch_page("pages/explorer.py", query_params={address.PICTURE: str(picture.picture)})
+                pictures.verdicts(picture, stale, random=chosen.subject.is_random)
 
 
 def _measured_where(chosen: Choices, answers: AnswerSet) -> None:
@@ -237,9 +235,7 @@ def _measured_where(chosen: Choices, answers: AnswerSet) -> None:
             icon=":material/grid_view:",
             query_params={address.VARIANT: INT8, address.VERDICT: "wrong"} if INT8 in answers.series else None,
         )
-        st.page_link(
-            "pages/benchmark.py", label="Measure how fast each version is here", icon=":material/speed:"
-        )
+        st.page_link("pages/benchmark.py", label="All measurements", icon=":material/speed:")
     if answers.shipped and chosen.pictures_here:
         st.button(
             "Measure the accuracy on this machine",

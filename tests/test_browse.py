@@ -252,3 +252,13 @@ def test_a_selection_as_rows_for_a_file(db: sqlite3.Connection, plan: accuracy.P
     assert json.loads(json.dumps(rows)) == rows
     unanswered = list(browse.export(db, answers.dataset_id, answers.series_ids, Filter()))[-1]
     assert unanswered["qint8_wnid"] is None
+
+
+def test_pictures_by_who_has_them_right(db: sqlite3.Connection) -> None:
+    answers = only_set(db)
+    only_qint8 = browse.by_verdicts(db, answers, right=["fp32"], wrong=["qint8"], limit=10)
+    assert {picture.position for picture in only_qint8} <= {2, 3, 29}
+    assert len({picture.class_index for picture in only_qint8}) == len(only_qint8) > 0
+    both = browse.by_verdicts(db, answers, right=["fp32", "qint8"], wrong=[], limit=3)
+    assert len(both) == 3
+    assert all(verdict.right for picture in both for verdict in picture.verdicts.values())

@@ -99,3 +99,38 @@ def test_speed_in_words_claims_nothing_where_the_quartiles_overlap() -> None:
     assert slower == "**qint8** at 1x70: slower than fp32, taking 2.00 times as long."
     [noisy] = wording.speed_sentences([fp32, qint8 | {"q3_s": 0.3}])
     assert "no clear difference" in noisy
+
+
+def kept(broken: int, fixed: int, n: int = 1000, right: int = 900, **costs: float) -> str:
+    reference = {"variant": "fp32", "n": n, "top1": right / n, "broken": None, "fixed": None}
+    row = {"variant": "qint8", "n": n, "top1": (right - broken + fixed) / n, "broken": broken, "fixed": fixed}
+    return wording.kept_sentence(row, reference, **costs)
+
+
+def test_what_a_variant_keeps_is_said_no_more_sharply_than_the_interval_allows() -> None:
+    assert kept(0, 0) == "Recognises exactly the same pictures as the original."
+    assert kept(3, 1).startswith("Recognises as many pictures as the original, to within one in a hundred")
+    assert kept(810, 2).startswith("Gets 9 of 10 pictures wrong that the original gets right")
+    assert kept(897, 2).startswith("Gets nearly every picture wrong")
+    assert "of a hundred pictures wrong" in kept(60, 5)
+    assert "more pictures in a hundred" in kept(5, 60)
+    assert kept(3, 1, n=64, right=58).startswith("Not enough pictures yet to tell")
+    assert kept(0, 0, n=64, right=58).startswith(
+        "Not enough pictures yet to tell"
+    )  # agreeing on 64 proves little
+
+
+def test_the_space_it_takes_is_said_in_plain_words() -> None:
+    assert kept(0, 0, times_smaller=3.98).endswith(", in a quarter of the space.")
+    assert kept(0, 0, times_smaller=3.6).endswith(", in less than a third of the space.")
+    assert kept(897, 2, times_smaller=3.6).endswith(", though in less than a third of the space.")
+    assert kept(0, 0, times_smaller=1.0).endswith("as the original.")
+    assert kept(0, 0, times_smaller=8.2).endswith(", in 12% of the space.")
+
+
+def test_the_trade_off_shows_every_variant_with_its_interval() -> None:
+    rows = pd.DataFrame([row | {"cost": 10.0 * place + 5} for place, row in enumerate(ACCURACY)])
+    figure = charts.trade_off(rows, "cost", "MB")
+    assert [trace.x[0] for trace in figure.data] == list(rows["cost"])
+    assert all(trace.error_y.array[0] > 0 for trace in figure.data)
+    assert "at 5.0 MB" in charts.trade_off_alt(rows, "cost", "MB")

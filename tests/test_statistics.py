@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from vitquant.statistics import mcnemar, wilson
+from vitquant.statistics import mcnemar, paired_difference, wilson
 
 
 def test_wilson_matches_the_published_example() -> None:
@@ -39,3 +40,22 @@ def test_nothing_measured_says_nothing() -> None:
 )
 def test_mcnemar_is_the_exact_two_sided_binomial(broken: int, fixed: int, p: float) -> None:
     assert mcnemar(broken, fixed) == pytest.approx(p)
+
+
+def test_a_paired_difference_covers_the_truth_about_as_often_as_it_says() -> None:
+    random = np.random.default_rng(0)
+    truth, n, covered = 0.03 - 0.08, 400, 0
+    for broken, fixed, _ in random.multinomial(n, [0.08, 0.03, 0.89], size=2000):
+        found = paired_difference(int(broken), int(fixed), n)
+        assert found.low <= found.share <= found.high
+        covered += found.low <= truth <= found.high
+    assert 0.93 < covered / 2000 < 0.98
+
+
+def test_a_paired_difference_of_nothing_says_nothing() -> None:
+    nothing = paired_difference(0, 0, 0)
+    assert (nothing.low, nothing.high) == (-1.0, 1.0)
+    same = paired_difference(0, 0, 1000)
+    assert same.share == 0
+    assert -0.003 < same.low < 0 < same.high < 0.003
+    assert paired_difference(10, 0, 10).low == -1.0

@@ -248,6 +248,28 @@ def telling(db: sqlite3.Connection, answers: AnswerSet, variant: str, *, limit: 
     return [row["picture"] for row in rows]
 
 
+def by_verdicts(
+    db: sqlite3.Connection, answers: AnswerSet, *, right: Sequence[str], wrong: Sequence[str], limit: int
+) -> list[Picture]:
+    """Pictures that all of some variants have right and all of others wrong, each of another class: those
+    first that the first of them is surest of."""
+    conditions = {**dict.fromkeys(right, "= 1"), **dict.fromkeys(wrong, "> 1")}
+    joins, values = [], {"dataset": answers.dataset_id, "limit": limit}
+    for place, (name, condition) in enumerate(conditions.items()):
+        values[f"series{place}"] = answers.series[name].id
+        joins.append(
+            f"JOIN predictions p{place} ON p{place}.series_id = :series{place} "
+            f"AND p{place}.position = e.position AND p{place}.true_rank {condition}"
+        )
+    rows = db.execute(
+        "SELECT * FROM (SELECT e.*, p0.probability1 AS sure, row_number() OVER (PARTITION BY e.class_index "
+        f"ORDER BY p0.probability1 DESC, e.position) AS place FROM examples e {' '.join(joins)} "
+        "WHERE e.dataset_id = :dataset) WHERE place = 1 ORDER BY sure DESC, position LIMIT :limit",
+        values,
+    ).fetchall()
+    return _with_verdicts(db, rows, answers.series_ids)
+
+
 def export(
     db: sqlite3.Connection, dataset_id: int, series_ids: Mapping[str, int], wanted: Filter
 ) -> Iterator[dict[str, Any]]:

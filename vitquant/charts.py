@@ -91,6 +91,75 @@ def accuracy_alt(rows: pd.DataFrame) -> str:
     return f"Accuracy. {'; '.join(parts)}."
 
 
+def trade_off(rows: pd.DataFrame, cost: str, title: str) -> go.Figure:
+    """What each variant keeps (top-1 with its 95% interval, upwards) against what it costs (to the right).
+
+    rows: as accuracy.rows gives them, with a column named by cost, in the unit that the title names.
+    """
+    figure = go.Figure()
+    for row in rows.to_dict("records"):
+        look = style(row["variant"])
+        figure.add_scatter(
+            x=[row[cost]],
+            y=[row["top1"]],
+            mode="markers+text",
+            text=[row["variant"]],
+            textposition="middle right" if row[cost] < rows[cost].max() * 0.7 else "middle left",
+            marker={"symbol": look.symbol, "size": 15, "color": look.colour},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [row["top1_high"] - row["top1"]],
+                "arrayminus": [row["top1"] - row["top1_low"]],
+                "color": look.colour,
+                "thickness": 2,
+                "width": 6,
+            },
+            hovertemplate=(
+                f"{row['variant']}: {row['top1']:.1%} ({row['top1_low']:.1%} to {row['top1_high']:.1%}), "
+                f"{row[cost]:,.1f} {title}<extra></extra>"
+            ),
+        )
+    largest = rows[cost].max() * 1.12
+    figure.add_shape(
+        type="rect",
+        x0=0,
+        x1=largest * 0.12,
+        y0=0.9,
+        y1=1.04,
+        line={"width": 0},
+        fillcolor="rgba(128,128,128,.16)",
+    )
+    figure.add_annotation(
+        x=largest * 0.13,
+        y=1.0,
+        text="costs nothing, loses nothing:<br>out of reach",
+        showarrow=False,
+        xanchor="left",
+        align="left",
+        font={"size": 11},
+    )
+    _plain(figure, 0)
+    figure.update_xaxes(title=title, range=[0, largest])
+    figure.update_yaxes(
+        range=[-0.04, 1.06],
+        autorange=False,
+        tickformat=".0%",
+        title="pictures recognised (top-1)",
+        showgrid=True,
+        gridcolor="rgba(128,128,128,.25)",
+        zeroline=False,
+        tickfont={"size": 12},
+    )
+    figure.update_layout(height=340)
+    return figure
+
+
+def trade_off_alt(rows: pd.DataFrame, cost: str, title: str) -> str:
+    parts = [f"{r['variant']}: {r['top1']:.1%} at {r[cost]:,.1f} {title}" for r in rows.to_dict("records")]
+    return f"Accuracy against cost. {'; '.join(parts)}."
+
+
 def latency(rows: pd.DataFrame) -> go.Figure:
     """Median time of a forward pass by shape, with quartiles, on a logarithmic axis in milliseconds."""
     figure = go.Figure()

@@ -230,6 +230,25 @@ def finished_runs(db: sqlite3.Connection, kind: str, subject: Subject) -> list[R
     ]
 
 
+def disk_bytes(db: sqlite3.Connection, subject: Subject) -> dict[str, int]:
+    """The bytes of each variant's file, by variant; of the newest measurement that has it."""
+    found: dict[str, int] = {}
+    for run in finished_runs(db, "size", subject):
+        for row in run.result or []:
+            found.setdefault(row["variant"], row["disk_bytes"])
+    return found
+
+
+def latency_rows(db: sqlite3.Connection, subject: Subject) -> tuple[Run, list[dict[str, Any]]] | None:
+    """The newest latency run that timed fp32 on one picture of this size, and its rows of that shape."""
+    shape = f"1x{subject.image_size}"
+    for run in finished_runs(db, "latency", subject):
+        rows = [row for row in run.result or [] if row["shape"] == shape]
+        if any(row["variant"] == REFERENCE for row in rows):
+            return run, rows
+    return None
+
+
 # Accuracy
 
 

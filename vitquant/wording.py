@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vitquant import statistics
 from vitquant.accuracy import REFERENCE
 
 SIGNIFICANT = 0.05
@@ -36,21 +37,66 @@ def _p(p: float) -> str:
     return f"p {p_value(p)}" if p < 1e-4 else f"p = {p_value(p)}"
 
 
-def kept_sentence(row: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
-    """What a variant has kept of fp32's accuracy, for everybody. reference: fp32's row on the same pictures."""
+ALIKE = 0.01
+"""Two variants recognise as many pictures where the interval of the difference stays within this."""
+
+
+def kept_sentence(
+    row: Mapping[str, Any], reference: Mapping[str, Any], *, times_smaller: float | None = None
+) -> str:
+    """What a variant has kept of fp32's accuracy, for everybody. reference: fp32's row on the same pictures;
+    times_smaller: fp32's bytes by the variant's, where they are known."""
     if row["variant"] == reference["variant"]:
         return "The original, as it was trained."
-    broken, fixed = row["broken"], row["fixed"]
-    right = round(reference["top1"] * reference["n"])
-    if row["n"] != reference["n"] or row["mcnemar_p"] is None:
+    broken, fixed, n = row["broken"], row["fixed"], row["n"]
+    if n != reference["n"] or broken is None:
         return "Not measured on the same pictures as the original."
-    if broken + fixed == 0:
-        return "Right and wrong on exactly the same pictures as the original."
-    if row["mcnemar_p"] >= SIGNIFICANT:
-        return f"No difference that these pictures could show: {broken:,} newly wrong, {fixed:,} newly right."
-    if broken > fixed:
-        return f"Gets {broken:,} of the {right:,} pictures wrong that the original gets right."
-    return f"Gets {fixed:,} pictures right that the original gets wrong, and {broken:,} the other way round."
+    difference = statistics.paired_difference(broken, fixed, n)
+    if difference.low > -ALIKE and difference.high < ALIKE:
+        exactly = broken + fixed == 0
+        alike = "exactly the same pictures as" if exactly else "as many pictures as"
+        within = "" if exactly else ", to within one in a hundred"
+        return f"Recognises {alike} the original{within}{_space(times_smaller)}."
+    if difference.high < 0:
+        return f"{_lost(broken, round(reference['top1'] * n))}{_space(times_smaller, ', though ')}."
+    if difference.low > 0:
+        more = _between(difference.low, difference.high)
+        return f"Recognises {more} more pictures in a hundred than the original."
+    return (
+        f"Not enough pictures yet to tell: between {100 * -difference.low:.1f} fewer and "
+        f"{100 * difference.high:.1f} more in a hundred than the original."
+    )
+
+
+def _lost(broken: int, right: int) -> str:
+    """How many of the pictures that the original has right are lost, as precisely as the interval allows."""
+    share = statistics.wilson(broken, right)
+    tenths = {round(10 * end) for end in (share.low, share.share, share.high)}
+    if tenths == {10}:
+        return "Gets nearly every picture wrong that the original gets right"
+    if len(tenths) == 1 and min(tenths) >= 2:
+        return f"Gets {tenths.pop()} of 10 pictures wrong that the original gets right"
+    return f"Gets {_between(share.low, share.high)} of a hundred pictures wrong that the original gets right"
+
+
+def _between(low: float, high: float) -> str:
+    """Two shares as numbers out of a hundred."""
+    digits = 0 if high - low > 0.02 else 1
+    return f"{100 * low:.{digits}f} to {100 * high:.{digits}f}"
+
+
+def _space(times_smaller: float | None, joined: str = ", ") -> str:
+    """How little space that takes; nothing where it is not much less."""
+    if times_smaller is None or times_smaller < 1.5:
+        return ""
+    parts = {2: "half", 3: "a third of", 4: "a quarter of", 5: "a fifth of"}
+    for part in sorted(parts, reverse=True):
+        if abs(times_smaller - part) < 0.05 * part:
+            return f"{joined}in {parts[part]} the space"
+    whole = int(times_smaller)
+    if whole in parts:
+        return f"{joined}in less than {parts[whole]} the space"
+    return f"{joined}in {1 / times_smaller:.0%} of the space"
 
 
 def speed_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,0 +1,163 @@
+"""What each variant keeps of the original's accuracy, and what it costs in space and time."""
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from components import address, pictures, provenance, queue
+from components.choices import Choices, usable_variants
+from vitquant import charts, gallery, machine, statistics, wording
+from vitquant.accuracy import REFERENCE
+from vitquant.gallery import AnswerSet, Subject
+from vitquant.measurements import LatencyRequest
+from vitquant.variants import RECIPES
+
+SECONDS_PER_SHAPE = 2.0
+"""Enough for a first answer in seconds; the Benchmark page takes longer."""
+
+_COST = "trade-off"
+DISK, TIME = "size on disk (MB)", "time for one picture (ms)"
+
+
+def cards(db: sqlite3.Connection, subject: Subject, answers: AnswerSet, key: str) -> None:
+    """One card for each variant. key: keeps two sets of cards on a page apart."""
+    rows = {row["variant"]: row for row in gallery.accuracy_rows(db, answers)}
+    if REFERENCE not in rows:
+        st.caption("Only pictures opened one by one are answered yet: no sample to count on.")
+        return
+    disk = gallery.disk_bytes(db, subject)
+    timed = gallery.latency_rows(db, subject)
+    speed = {row["variant"]: row for row in timed[1]} if timed else {}
+    with st.grid("auto", min_column_width=220, gap="small"):
+        for name, row in rows.items():
+            with st.container(border=True, height="stretch", key=f"card-{key}-{name}"):
+                pictures.heading(name, RECIPES[name].summary if name in RECIPES else None)
+                _card(row, rows[REFERENCE], disk, speed)
+
+
+def _card(
+    row: Mapping[str, Any],
+    reference: Mapping[str, Any],
+    disk: Mapping[str, int],
+    speed: Mapping[str, Mapping[str, Any]],
+) -> None:
+    name = row["variant"]
+    times_smaller = disk[REFERENCE] / disk[name] if name in disk and REFERENCE in disk else None
+    st.markdown(f"**{wording.kept_sentence(row, reference, times_smaller=times_smaller)}**")
+    st.metric(
+        "pictures recognised",
+        f"{row['top1']:.1%}",
+        help="Top-1 accuracy: the share of pictures whose most probable class is the true one.",
+    )
+    st.caption(
+        f"of {row['n']:,}; 95% interval {row['top1_low']:.1%} to {row['top1_high']:.1%}. "
+        f"Among its first five guesses: {row['top5']:.1%}."
+    )
+    lines = [_lost(row, reference), _smaller(name, disk, times_smaller), _faster(name, speed)]
+    st.markdown("\n".join(f"- {line}" for line in lines if line))
+
+
+def _lost(row: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
+    """The difference in percentage points, with its interval."""
+    if row["variant"] == reference["variant"] or row["broken"] is None or row["n"] != reference["n"]:
+        return ""
+    difference = statistics.paired_difference(row["broken"], row["fixed"], row["n"])
+    low, middle, high = (100 * share for share in (difference.low, difference.share, difference.high))
+    return f"**{middle:+.1f} points** against the original (95% interval {low:+.1f} to {high:+.1f})"
+
+
+def _smaller(name: str, disk: Mapping[str, int], times_smaller: float | None) -> str:
+    if name not in disk:
+        return "size not measured yet"
+    size = f"{disk[name] / charts.MB:,.1f} MB on disk"
+    if name == REFERENCE or times_smaller is None:
+        return f"**{size}**"
+    if times_smaller < 1.05:
+        return f"{size}: **not smaller**"
+    return f"**{times_smaller:.1f} times smaller**: {size}"
+
+
+def _faster(name: str, speed: Mapping[str, Mapping[str, Any]]) -> str:
+    if name not in speed:
+        return "speed not measured yet"
+    row, reference = speed[name], speed[REFERENCE]
+    time = f"{row['median_s'] * 1e3:,.1f} ms a picture"
+    if name == REFERENCE:
+        return f"**{time}**"
+    if row["q1_s"] <= reference["q3_s"] and reference["q1_s"] <= row["q3_s"]:
+        return f"{time}: **no clear difference in speed**"
+    ratio = reference["median_s"] / row["median_s"]
+    return f"**{ratio:.1f} times faster**: {time}" if ratio > 1 else f"**{1 / ratio:.1f} times slower**: {time}"
+
+
+def offer_to_time(db: sqlite3.Connection, chosen: Choices) -> None:
+    """Say on what the speed was measured, or offer to measure it: it belongs to the visitor's own machine."""
+    subject = chosen.subject
+    timed = gallery.latency_rows(db, subject)
+    if timed:
+        run, _ = timed
+        changes = gallery.run_changes(run, chosen.today)
+        st.caption(
+            f"Speed: one picture at a time, median, {run.request['threads']} threads of "
+            f"{run.environment.get('machine', 'this machine')}, "
+            f"{provenance.when(run.ended_at or run.created_at)}."
+            + (f" Stale, changed since: {'; '.join(changes)}." if changes else "")
+        )
+        return
+    if chosen.today.weights_digest is None:
+        return
+    request = LatencyRequest(
+        subject.model,
+        subject.weights,
+        tuple(usable_variants()),
+        (f"1x{subject.image_size}", f"8x{subject.image_size}"),
+        machine.default_threads(),
+        SECONDS_PER_SHAPE,
+    )
+    st.button(
+        "Measure the speed on this machine",
+        icon=":material/speed:",
+        help="In the background: with the sample, some seconds.",
+        on_click=queue.start,
+        args=(request,),
+    )
+
+
+def trade_off(db: sqlite3.Connection, subject: Subject, answers: AnswerSet) -> None:
+    """Accuracy against size or time, for the variants of which both are measured."""
+    rows = gallery.accuracy_rows(db, answers)
+    timed = gallery.latency_rows(db, subject)
+    measured = {
+        DISK: {name: size / charts.MB for name, size in gallery.disk_bytes(db, subject).items()},
+        TIME: {row["variant"]: row["median_s"] * 1e3 for row in timed[1]} if timed else {},
+    }
+    available = [title for title, costs in measured.items() if any(row["variant"] in costs for row in rows)]
+    if not available:
+        return
+    st.subheader("The trade-off", anchor=False)
+    names = {DISK: "disk", TIME: "time"}
+    cost = address.value_of(
+        address.COST, [names[title] for title in available], names[available[0]], what="cost"
+    )
+    if len(available) > 1:
+        st.segmented_control(
+            "Cost",
+            [names[title] for title in available],
+            required=True,
+            format_func={names[title]: title for title in available}.__getitem__,
+            label_visibility="collapsed",
+            **address.mirror(address.COST, cost),
+        )
+    title = next(title for title in available if names[title] == cost)
+    table = pd.DataFrame([{**row, _COST: measured[title].get(row["variant"])} for row in rows]).dropna(
+        subset=[_COST]
+    )
+    st.plotly_chart(
+        charts.trade_off(table, _COST, title),
+        config=charts.CONFIG,
+        alt=charts.trade_off_alt(table, _COST, title),
+        key="trade-off",
+    )
