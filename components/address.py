@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 MODEL, WEIGHTS, DATASET, SIZE = "model", "weights", "dataset", "size"
 MEASURED, PAGE, PICTURE, UNIT, BESIDE, SHOWN = "measured", "page", "picture", "unit", "beside", "shown"
-COST = "cost"
+COST, STEP = "cost", "step"
 VARIANT, VERDICT, VERSUS, PAIR, ANSWER = "variant", "verdict", "versus", "pair", "answer"
 CLASS, WORDS, LOW, HIGH, ORDER, SEED, VIEW = "class", "words", "from", "to", "order", "seed", "view"
 
 _SUBJECT = {MODEL, WEIGHTS, DATASET, SIZE, MEASURED}
 _FILTER = {VARIANT, VERDICT, VERSUS, PAIR, ANSWER, CLASS, WORDS, LOW, HIGH, ORDER, SEED}
-KNOWN = _SUBJECT | _FILTER | {PAGE, PICTURE, UNIT, BESIDE, SHOWN, COST, VIEW}
+KNOWN = _SUBJECT | _FILTER | {PAGE, PICTURE, UNIT, BESIDE, SHOWN, COST, STEP, VIEW}
 
 _REMEMBERED = {MODEL, WEIGHTS, DATASET, SIZE, MEASURED, UNIT, VARIANT}
 _SPELLED_OUT = _REMEMBERED | {VERDICT, VERSUS, ORDER}

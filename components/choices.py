@@ -34,6 +34,7 @@ class Choices:
     dataset_id: int | None  # the pictures shown: those measured, else today's; None where there are none
     today: Conditions  # what would be measured now
     answers: AnswerSet | None  # what is stored; None where nothing is
+    fuller: AnswerSet | None = None  # another measurement of the same, of more pictures
 
     @property
     def stale(self) -> dict[str, tuple[str, ...]]:
@@ -54,10 +55,30 @@ def choose(db: sqlite3.Connection) -> Choices:
     pictures_here = datasets.is_here(subject.dataset)
     dataset_id, digest = server.todays_pictures(db, subject.dataset) if pictures_here else (None, None)
     today = gallery.conditions(db, subject, digest)
-    answers = _answer_set(gallery.answer_sets(db, subject))
+    found = gallery.answer_sets(db, subject)
+    answers = _answer_set(found)
+    fuller = None
     if answers:
         dataset_id = answers.dataset_id
-    return Choices(subject, pictures_here, dataset_id, today, answers)
+        fullest = max(found, key=lambda other: other.answered)
+        fuller = fullest if fullest.answered > answers.answered else None
+    return Choices(subject, pictures_here, dataset_id, today, answers, fuller)
+
+
+def offer_fuller(chosen: Choices) -> None:
+    """Say that another measurement has more pictures, with a click to see it: a small one may hide it."""
+    if chosen.answers is None or chosen.fuller is None:
+        return
+    more = chosen.fuller
+    came = "came with vitquant" if more.shipped else f"was measured on {more.measured_at[:10]}"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(
+            f"These are answers to {chosen.answers.answered:,} pictures. "
+            f"A measurement of {more.answered:,} {came}.",
+            width="content",
+        )
+        forgotten = dict.fromkeys(address.OF_THE_ANSWERS)
+        st.button("Show that one", on_click=address.go, kwargs={**forgotten, address.MEASURED: more.key})
 
 
 def with_todays_answers(db: sqlite3.Connection, chosen: Choices) -> Choices:

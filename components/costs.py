@@ -9,7 +9,7 @@ import streamlit as st
 
 from components import address, pictures, provenance, queue
 from components.choices import Choices, usable_variants
-from vitquant import charts, gallery, machine, statistics, wording
+from vitquant import catalog, charts, gallery, machine, statistics, wording
 from vitquant.accuracy import REFERENCE
 from vitquant.gallery import AnswerSet, Subject
 from vitquant.measurements import LatencyRequest
@@ -17,6 +17,11 @@ from vitquant.variants import RECIPES
 
 SECONDS_PER_SHAPE = 2.0
 """Enough for a first answer in seconds; the Benchmark page takes longer."""
+
+ALREADY_FLOAT16 = (
+    "It cannot lose anything here: the sample's weights come as 16-bit numbers already. That says nothing "
+    "about float16 elsewhere."
+)
 
 _COST = "trade-off"
 DISK, TIME = "size on disk (MB)", "time for one picture (ms)"
@@ -28,24 +33,28 @@ def cards(db: sqlite3.Connection, subject: Subject, answers: AnswerSet, key: str
     if REFERENCE not in rows:
         st.caption("Only pictures opened one by one are answered yet: no sample to count on.")
         return
-    disk = gallery.disk_bytes(db, subject)
+    sizes = gallery.size_rows(db, subject)
     timed = gallery.latency_rows(db, subject)
     speed = {row["variant"]: row for row in timed[1]} if timed else {}
     with st.grid("auto", min_column_width=220, gap="small"):
         for name, row in rows.items():
             with st.container(border=True, height="stretch", key=f"card-{key}-{name}"):
                 pictures.heading(name, RECIPES[name].summary if name in RECIPES else None)
-                _card(row, rows[REFERENCE], disk, speed)
+                _card(row, rows[REFERENCE], sizes, speed)
+                if name == "float16" and catalog.model(subject.model).home == "bundled":
+                    st.caption(ALREADY_FLOAT16)
 
 
 def _card(
     row: Mapping[str, Any],
     reference: Mapping[str, Any],
-    disk: Mapping[str, int],
+    sizes: Mapping[str, Mapping[str, Any]],
     speed: Mapping[str, Mapping[str, Any]],
 ) -> None:
     name = row["variant"]
-    times_smaller = disk[REFERENCE] / disk[name] if name in disk and REFERENCE in disk else None
+    times_smaller = None
+    if name in sizes and REFERENCE in sizes:
+        times_smaller = sizes[REFERENCE]["disk_bytes"] / sizes[name]["disk_bytes"]
     st.markdown(f"**{wording.kept_sentence(row, reference, times_smaller=times_smaller)}**")
     st.metric(
         "pictures recognised",
@@ -56,7 +65,7 @@ def _card(
         f"of {row['n']:,}; 95% interval {row['top1_low']:.1%} to {row['top1_high']:.1%}. "
         f"Among its first five guesses: {row['top5']:.1%}."
     )
-    lines = [_lost(row, reference), _smaller(name, disk, times_smaller), _faster(name, speed)]
+    lines = [_lost(row, reference), _smaller(name, sizes, times_smaller), _faster(name, speed)]
     st.markdown("\n".join(f"- {line}" for line in lines if line))
 
 
@@ -69,14 +78,15 @@ def _lost(row: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
     return f"**{middle:+.1f} points** against the original (95% interval {low:+.1f} to {high:+.1f})"
 
 
-def _smaller(name: str, disk: Mapping[str, int], times_smaller: float | None) -> str:
-    if name not in disk:
+def _smaller(name: str, sizes: Mapping[str, Mapping[str, Any]], times_smaller: float | None) -> str:
+    if name not in sizes:
         return "size not measured yet"
-    size = f"{disk[name] / charts.MB:,.1f} MB on disk"
+    disk, memory = (sizes[name][column] / charts.MB for column in ("disk_bytes", "total_bytes"))
+    size = f"{disk:,.1f} MB on disk, {memory:,.1f} MB in memory"
     if name == REFERENCE or times_smaller is None:
         return f"**{size}**"
     if times_smaller < 1.05:
-        return f"{size}: **not smaller**"
+        return f"**not smaller** on disk: {size}"
     return f"**{times_smaller:.1f} times smaller**: {size}"
 
 
@@ -131,7 +141,7 @@ def trade_off(db: sqlite3.Connection, subject: Subject, answers: AnswerSet) -> N
     rows = gallery.accuracy_rows(db, answers)
     timed = gallery.latency_rows(db, subject)
     measured = {
-        DISK: {name: size / charts.MB for name, size in gallery.disk_bytes(db, subject).items()},
+        DISK: {name: row["disk_bytes"] / charts.MB for name, row in gallery.size_rows(db, subject).items()},
         TIME: {row["variant"]: row["median_s"] * 1e3 for row in timed[1]} if timed else {},
     }
     available = [title for title, costs in measured.items() if any(row["variant"] in costs for row in rows)]

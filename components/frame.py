@@ -16,11 +16,15 @@ _CSS = """
 """
 
 
-def page(title: str, body: Callable[[sqlite3.Connection], None]) -> None:
-    """Draw a page: body is given the store; what goes wrong in it is shown as a sentence where it stopped."""
+def page(title: str | None, body: Callable[[sqlite3.Connection], None]) -> None:
+    """Draw a page: body is given the store; what goes wrong in it is shown as a sentence where it stopped.
+
+    title: None where the body draws its own.
+    """
     navigation.see_to_it()
     st.html(_CSS)
-    st.title(title, anchor=False)
+    if title:
+        st.title(title, anchor=False)
     address.begin()
     try:
         with database.opened() as db:

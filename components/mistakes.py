@@ -15,10 +15,9 @@ from vitquant.browse import Confusion
 MOST_CONFUSED = 14
 """Classes of the matrix: their squares do not touch on a phone."""
 MATRIX_WIDTH = 680
-INSTEAD = 10
+"""In pixels, where there is room."""
 
-PICTURES, CLASSES, CONFUSIONS = "pictures", "classes", "confusions"
-VIEWS = {PICTURES: "Pictures", CLASSES: "Classes", CONFUSIONS: "Confusions"}
+INSTEAD = 10
 
 
 def _show_pictures(**choices: object) -> None:

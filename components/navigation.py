@@ -10,14 +10,18 @@ def current() -> StreamlitPage:
     """Set the dashboard up and answer the page that the address asks for."""
     st.set_page_config(page_title="vitquant", page_icon="assets/icon.png", layout="wide")
     st.session_state[_BEGUN] = True
-    return st.navigation(
+    page = st.navigation(
         [
             st.Page("pages/overview.py", title="Overview", icon=":material/home:", default=True),
+            st.Page("pages/tour.py", title="Tour", icon=":material/slideshow:", url_path="tour"),
             st.Page("pages/explorer.py", title="Explorer", icon=":material/grid_view:", url_path="explorer"),
             st.Page("pages/benchmark.py", title="Benchmark", icon=":material/speed:", url_path="benchmark"),
             st.Page("pages/size.py", title="Size", icon=":material/weight:", url_path="size"),
         ]
     )
+    if page.url_path == "tour":  # for a projector: all the room for the story
+        st.set_page_config(initial_sidebar_state="collapsed")
+    return page
 
 
 def see_to_it() -> None:

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
+from PIL import Image
 
-from vitquant import charts, images, labels
+from vitquant import charts, images, labels, paths, sample
 from vitquant.browse import Picture
 from vitquant.errors import InputError
 from vitquant.predictions import Prediction
+from vitquant.worker import OwnAnswer
 
 THUMBNAIL = 128
 """The longest edge that is sent for the grid, in pixels; smaller pictures go as they are."""
@@ -37,7 +39,7 @@ _CSS = """
 .vq-tile img, .vq-gone { width: 100%; aspect-ratio: 1; object-fit: contain; border-radius: .5rem;
   image-rendering: pixelated; background: rgba(128,128,128,.14); }
 .vq-gone { display: flex; align-items: center; justify-content: center; text-align: center;
-  font-size: .8rem; padding: .5rem; box-sizing: border-box; }
+  overflow-wrap: anywhere; overflow: hidden; font-size: .8rem; padding: .5rem; box-sizing: border-box; }
 .vq-verdict { font-size: .8rem; line-height: 1.3; display: flex; gap: .3rem; align-items: baseline; }
 .vq-verdict b { font-weight: 600; }
 .vq-verdict span.vq-answer { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; min-width: 0; }
@@ -148,14 +150,19 @@ def large(file: Path, class_index: int) -> None:
     except InputError as error:
         st.html(f'<div class="vq-gone">{html.escape(_gone(file, error))}</div>')
         return
+    enlarged(image, f"{class_title(class_index)}, enlarged")
+
+
+def enlarged(image: Image.Image, alt: str) -> None:
+    """A picture in memory, enlarged pixel by pixel or made smaller, and labelled so."""
     png = images.enlarged_png(image, DETAIL)
-    alt = html.escape(f"{class_title(class_index)}, enlarged", quote=True)
+    alt = html.escape(alt, quote=True)
     st.html(f'<div class="vq-detail">{_png(png, alt)}</div>')
-    enlarged = "enlarged pixel by pixel" if max(image.size) < DETAIL else "made smaller to fit"
-    st.caption(f"{image.width} × {image.height}, {enlarged}")
+    how = "enlarged pixel by pixel" if max(image.size) < DETAIL else "made smaller to fit"
+    st.caption(f"{image.width} × {image.height}, {how}")
 
 
-def top5(variant: str, prediction: Prediction, true_class: int) -> None:
+def top5(variant: str, prediction: Prediction | OwnAnswer, true_class: int | None) -> None:
     """One variant's five most probable classes as bars on a scale from 0 to 1, the true class marked."""
     look = charts.style(variant)
     stripes = _STRIPES.get(look.pattern, _CROSSED)
@@ -190,7 +197,8 @@ def _img(file: Path, edge: int, alt: str) -> str:
     try:
         image = images.open_rgb(file)
     except InputError as error:
-        return f'<div class="vq-gone">{html.escape(_gone(file, error))}</div>'
+        why = "damaged picture" if file.exists() else _gone(file, error)
+        return f'<div class="vq-gone">{html.escape(why)}</div>'
     return _png(images.enlarged_png(image, min(edge, max(image.size))), html.escape(alt, quote=True))
 
 
@@ -199,4 +207,5 @@ def _png(png: bytes, alt: str) -> str:
 
 
 def _gone(file: Path, error: InputError) -> str:
-    return str(error) if file.exists() else f"{file.name} is no longer here; its predictions still are."
+    what = str(error) if file.exists() else f"{file.name} is no longer here; its predictions still are."
+    return f"{what} {sample.REMEDY}" if file.is_relative_to(paths.sample_dir()) else what

@@ -7,6 +7,7 @@ import streamlit as st
 
 from components import choices
 from components.choices import Choices
+from vitquant.gallery import AnswerSet
 from vitquant.runs import Run
 
 SHIPPED = ":material/inventory_2: shipped with vitquant, measured elsewhere · "
@@ -20,7 +21,7 @@ def of_answers(chosen: Choices) -> None:
     series = list(answers.series.values())[-1]
     details(
         f"{SHIPPED if answers.shipped else ''}{choices.summary(chosen.subject)} · "
-        f"{answers.answered:,} pictures answered, those opened one by one included · "
+        f"{answers.answered:,} pictures answered{_singly(answers)} · "
         f"{when(answers.measured_at)}",
         series.environment,
         {
@@ -31,6 +32,10 @@ def of_answers(chosen: Choices) -> None:
             "measured": when(answers.measured_at) + (", before it was shipped" if answers.shipped else ""),
         },
     )
+
+
+def _singly(answers: AnswerSet) -> str:
+    return f", {answers.opened_singly:,} of them opened one by one" if answers.opened_singly else ""
 
 
 def of_run(run: Run) -> None:

@@ -53,6 +53,7 @@ def show(db: sqlite3.Connection) -> None:
     address.show_misunderstood()
     st.markdown(choices.summary(chosen.subject))
     queue.show()
+    choices.offer_fuller(chosen)
     accuracy_tab, latency_tab, profile_tab, runs_tab = st.tabs(["Accuracy", "Latency", "Profile", "All runs"])
     with accuracy_tab:
         _accuracy(db, chosen)

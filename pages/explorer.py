@@ -2,13 +2,26 @@
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
-from components import address, choices, filters, frame, link, mistakes, pictures, provenance, queue, server
+from components import (
+    address,
+    choices,
+    filters,
+    frame,
+    link,
+    mistakes,
+    own,
+    pictures,
+    provenance,
+    queue,
+    server,
+)
 from components.choices import Choices
 from components.filters import Wanted
 from vitquant import browse, catalog, database, datasets, gallery, labels, machine
@@ -17,6 +30,9 @@ from vitquant.browse import Picture
 from vitquant.errors import VitquantError
 from vitquant.predictions import Prediction
 from vitquant.variants import RECIPES, why_unavailable
+
+PICTURES, CLASSES, CONFUSIONS, OWN = "pictures", "classes", "confusions", "own"
+VIEWS = {PICTURES: "Pictures", CLASSES: "Classes", CONFUSIONS: "Confusions", OWN: "Your own"}
 
 
 def show(db: sqlite3.Connection) -> None:
@@ -27,21 +43,23 @@ def show(db: sqlite3.Connection) -> None:
         return
     pictures.style_sheet()
     wanted = filters.read(db, chosen, chosen.dataset_id)
-    views = mistakes.VIEWS if wanted.variant else {mistakes.PICTURES: mistakes.VIEWS[mistakes.PICTURES]}
-    view = address.value_of(address.VIEW, list(views), mistakes.PICTURES, what="view")
+    views = list(VIEWS) if wanted.variant else [PICTURES, OWN]
+    view = address.value_of(address.VIEW, views, PICTURES, what="view")
     picture = _asked_picture(db, chosen)
     address.show_misunderstood()
     st.markdown(choices.summary(chosen.subject))
     if picture:
         _detail(db, chosen, wanted, picture)
         return
+    choices.offer_fuller(chosen)
     if chosen.answers:
         pictures.scores(gallery.scores(db, chosen.answers))
     provenance.stale(chosen.stale)
-    if len(views) > 1:
-        _view_field(view)
-    if view == mistakes.PICTURES:
+    _view_field(views, view)
+    if view == PICTURES:
         _grid(db, chosen, wanted)
+    elif view == OWN:
+        own.show(chosen, list(wanted.classes))
     else:
         _mistakes(db, chosen, wanted, view)
 
@@ -78,13 +96,13 @@ def _asked_picture(db: sqlite3.Connection, chosen: Choices) -> Picture | None:
 # The grid
 
 
-def _view_field(view: str) -> None:
+def _view_field(views: Sequence[str], view: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.segmented_control(
             "View",
-            list(mistakes.VIEWS),
+            views,
             required=True,
-            format_func=mistakes.VIEWS.__getitem__,
+            format_func=VIEWS.__getitem__,
             label_visibility="collapsed",
             **address.mirror(address.VIEW, view, forgetting=[address.PAGE]),
         )
@@ -96,11 +114,11 @@ def _mistakes(db: sqlite3.Connection, chosen: Choices, wanted: Wanted, view: str
     assert chosen.dataset_id is not None
     with st.container(horizontal=True):
         filters.variant_field(wanted)
-        if view == mistakes.CLASSES and len(wanted.series) > 1:
+        if view == CLASSES and len(wanted.series) > 1:
             filters.versus_field(db, wanted)
     if chosen.subject.is_random:
         st.warning(f"{pictures.RANDOM.capitalize()}.", icon=":material/casino:")
-    draw = mistakes.classes if view == mistakes.CLASSES else mistakes.confusions
+    draw = mistakes.classes if view == CLASSES else mistakes.confusions
     draw(db, chosen.dataset_id, wanted)
     provenance.of_answers(chosen)
 

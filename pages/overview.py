@@ -41,6 +41,7 @@ def show(db: sqlite3.Connection) -> None:
     address.show_misunderstood()
     st.markdown(choices.summary(chosen.subject))
     queue.show()
+    choices.offer_fuller(chosen)
     if chosen.answers is None or REFERENCE not in chosen.answers.series:
         _nothing_yet(chosen)
         return
@@ -99,7 +100,6 @@ def _switch(subject: Subject) -> None:
     is_on = address.BESIDE in st.query_params
     st.button(
         "Hide the healthy model" if is_on else "Show the healthy model beside it",
-        type="secondary" if is_on else "primary",
         icon=":material/healing:",
         on_click=address.go,
         kwargs={address.BESIDE: None if is_on else healthy.model},
@@ -125,6 +125,8 @@ def _head(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet, beside: A
     with left:
         root = datasets.folder(chosen.subject.dataset) / "val"
         pictures.large(root / picture.path, picture.class_index)
+        if st.button("Take the tour", type="primary", icon=":material/slideshow:"):
+            st.switch_page("pages/tour.py", query_params={address.SHOWN: str(number)})
         with st.container(horizontal=True):
             st.button(
                 "Another picture",
@@ -184,6 +186,12 @@ def _figures(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet, beside
     healthy = _healthy(chosen.subject)
     if beside and healthy:
         st.subheader("The same of the healthy model", anchor=False)
+        if (beside.answered, beside.shipped) != (answers.answered, answers.shipped):
+            where = "shipped with vitquant" if beside.shipped else "measured here"
+            st.caption(
+                f"On {beside.answered:,} pictures, {where}; the figures above are of {answers.answered:,} "
+                f"pictures, {'shipped' if answers.shipped else 'measured here'}: they need not agree."
+            )
         costs.cards(db, healthy, beside, "healthy")
     costs.trade_off(db, chosen.subject, answers)
 
@@ -217,7 +225,7 @@ def _story(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet) -> None:
 def _strip(chosen: Choices, shown: Sequence[Picture], variants: Sequence[str]) -> None:
     root = datasets.folder(chosen.subject.dataset) / "val"
     stale = {name: name in chosen.stale for name in variants}
-    with st.grid(IN_A_STRIP, gap="small"):
+    with st.grid("auto", min_column_width=100, gap="small"):
         for picture in shown:
             with st.container(key=f"tile-{picture.picture}"):
                 pictures.thumbnail(root / picture.path, picture)
@@ -231,7 +239,7 @@ def _measured_where(chosen: Choices, answers: AnswerSet) -> None:
     with st.container(horizontal=True):
         st.page_link(
             "pages/explorer.py",
-            label="Look through the pictures that 8-bit numbers get wrong",
+            label="What 8-bit numbers get wrong",
             icon=":material/grid_view:",
             query_params={address.VARIANT: INT8, address.VERDICT: "wrong"} if INT8 in answers.series else None,
         )

@@ -37,7 +37,7 @@ def test_a_variant_without_a_style_of_its_own_always_gets_the_same() -> None:
 def test_accuracy_shows_the_share_with_its_interval() -> None:
     figure = charts.accuracy(pd.DataFrame(ACCURACY))
     top1 = figure.data[2]
-    assert (top1.x, top1.y) == ((0.1,), ("qint8",))
+    assert (top1.x, figure.layout.yaxis.ticktext[round(top1.y[0])]) == ((0.1,), "qint8")
     assert top1.x[0] + top1.error_x.array[0] == pytest.approx(0.14)
     assert top1.x[0] - top1.error_x.arrayminus[0] == pytest.approx(0.07)
     assert figure.layout.xaxis.range[0] <= 0 < 1 <= figure.layout.xaxis.range[1]

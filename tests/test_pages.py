@@ -1,5 +1,6 @@
 """The pages, run by Streamlit's AppTest on stores that the tests fill: no browser, no torch."""
 
+import io
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,13 +8,14 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from components.queue import Pace, duration
 from tests import drawn
 from tests.conftest import ROOT
 from vitquant import accuracy, browse, database, jobs, labels, measurements, runs
-from vitquant.worker import PredictionWorker
+from vitquant.worker import OwnAnswer, PredictionWorker
 
 PAGES = ("overview", "explorer", "benchmark", "size")
 MEASURED = 30
@@ -440,6 +442,91 @@ def test_a_damaged_store_is_a_sentence(data_dir: Path, page: str) -> None:
     (data_dir / "vitquant.sqlite").write_bytes(b"not a database" * 1000)
     at = visit(page)
     assert "is not a store of vitquant's" in at.error[0].value
+
+
+# One's own picture
+
+
+def own_answers(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The worker answers that everything is an orange; what it was asked is noted."""
+    asked: list[bytes] = []
+
+    def predict_own(self: PredictionWorker, *, png: bytes, variants: list[str], **rest: object) -> object:
+        asked.append(png)
+        return {
+            name: OwnAnswer((950, 951, 952, 953, 954), (0.5, 0.2, 0.1, 0.1, 0.05), 0.004) for name in variants
+        }
+
+    monkeypatch.setattr(PredictionWorker, "predict_own", predict_own)
+    return asked
+
+
+def picture_file(format: str = "PNG", size: tuple[int, int] = (40, 30), **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, "orange").save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def test_ones_own_pictures_are_answered_by_every_variant(
+    plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = own_answers(monkeypatch)
+    at = visit(view="own")
+    assert "predictions are meaningless" in text_of(at)
+    at.file_uploader[0].set_value(
+        [("mine.png", picture_file(), "image/png"), ("b.jpg", picture_file("JPEG"), "image/jpeg")]
+    )
+    at.run()
+    assert not at.exception
+    shown = text_of(at)
+    assert shown.count('class="vq-row"') == 2 * 3 * 5
+    assert "4 ms on this machine" in shown
+    assert "true class" not in shown
+    assert len(asked) == 2
+    at.run()
+    assert len(asked) == 2  # answered once in a visit
+
+
+HOSTILE = {
+    "empty.png": b"",
+    "words.jpg": b"this is no picture",
+    "cut.png": picture_file()[:60],
+    "cut.jpg": picture_file("JPEG", (300, 300))[:400],
+    "bomb.png": b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (60000).to_bytes(4) * 2 + b"\x08\x02\0\0\0" + bytes(4),
+    "page.png": b"<html><script>alert(1)</script></html>",
+    "vector.jpg": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "<img src=x onerror=alert(1)>.png": b"GIF89a",
+    "zip.webp": b"PK\x03\x04" + bytes(40),
+    "noise.bmp": bytes(range(256)) * 4,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_a_sentence_and_the_others_are_answered(
+    plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    own_answers(monkeypatch)
+    at = visit(view="own")
+    good = ("good.png", picture_file(), "image/png")
+    at.file_uploader[0].set_value([(name, HOSTILE[name], "image/png"), good])
+    at.run()
+    assert not at.exception
+    assert len(at.error) == 1
+    assert len(at.error[0].value) < 400
+    assert "<img" not in at.error[0].value
+    assert text_of(at).count('class="vq-row"') == 3 * 5
+
+
+def test_an_animation_says_that_its_first_picture_is_shown(
+    plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_answers(monkeypatch)
+    at = visit(view="own")
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    content = picture_file("GIF", save_all=True, append_images=frames)
+    at.file_uploader[0].set_value([("moving.gif", content, "image/gif")])
+    at.run()
+    assert "an animation, of which this is the first picture" in text_of(at)
 
 
 # How fast a run goes

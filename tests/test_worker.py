@@ -1,12 +1,15 @@
 """Predictions on demand: the same answers as an accuracy run stores, from a process that can come and go."""
 
+import io
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from vitquant import database, predictions, runs
+from vitquant import database, datasets, images, predictions, runs
 from vitquant.errors import VitquantError
 from vitquant.measurements import AccuracyRequest, Journal
 from vitquant.predictions import Prediction
@@ -88,3 +91,41 @@ def test_a_latency_run_that_was_killed_disturbs_nobody(
     ask(worker, 0)
     assert stored(db, 0)
     assert runs.get(db, run.id).state == "interrupted"
+
+
+def test_ones_own_picture_is_answered_as_one_of_a_dataset_and_leaves_nothing_behind(
+    db: sqlite3.Connection, worker: PredictionWorker, tiny_imagenet: Path
+) -> None:
+    dataset = datasets.open_dataset("tiny-imagenet")
+    file = datasets.folder("tiny-imagenet") / "val" / dataset.examples[3].path
+    png = images.shrunk_png(images.open_rgb(file), 1024)
+    answers = worker.predict_own(**ASKED, variants=["fp32", "qint8"], png=png)  # type: ignore[arg-type]
+    assert set(answers) == {"fp32", "qint8"}
+    assert all(answer.seconds > 0 for answer in answers.values())
+    assert predictions.all_series(db) == []
+    ask(worker, 3)
+    for name, answer in stored(db, 3).items():
+        assert answer.indices == answers[name].indices
+        assert answers[name].probabilities == pytest.approx(answer.probabilities, rel=1e-4)
+
+
+def test_rounding_to_fewer_bits_moves_the_answer_away(db: sqlite3.Connection, worker: PredictionWorker) -> None:
+    worker.wake(**ASKED)  # type: ignore[arg-type]
+    deadline = time.monotonic() + 120
+    while not worker.is_ready(**ASKED):  # type: ignore[arg-type]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    png = io.BytesIO()
+    Image.effect_noise((64, 64), 90).convert("RGB").save(png, "PNG")
+    given = {**ASKED, "png": png.getvalue()}
+    exact = worker.predict_own(**given, variants=["fp32"])["fp32"]  # type: ignore[arg-type]
+    eight, two = (worker.predict_rounded(**given, bits=bits) for bits in (8, 2))  # type: ignore[arg-type]
+    assert eight.indices[0] == exact.indices[0]
+    assert abs(two.probabilities[0] - exact.probabilities[0]) > abs(
+        eight.probabilities[0] - exact.probabilities[0]
+    )
+
+
+def test_weights_that_are_not_here_are_a_sentence(db: sqlite3.Connection, worker: PredictionWorker) -> None:
+    with pytest.raises(VitquantError, match="no longer here"):
+        worker.predict_own(model="dinov2_vitg14_lc", weights="hub", variants=["fp32"], png=b"", image_size=70)

@@ -4,8 +4,9 @@ Every figure has a transparent background, so that it suits the light and the da
 its text alternative beside it. Imports no torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -48,14 +49,16 @@ def style(variant: str) -> VariantStyle:
 def accuracy(rows: pd.DataFrame) -> go.Figure:
     """Top-1 (filled) and top-5 (open) with their 95% intervals. rows: as accuracy.rows gives them."""
     figure = go.Figure()
-    for row in rows.to_dict("records"):
+    variants = list(rows["variant"])
+    for place, row in enumerate(rows.to_dict("records")):
         look = style(row["variant"])
         for figure_name, open_ in (("top1", False), ("top5", True)):
             share = row[figure_name]
             title = {"top1": "first answer right", "top5": "among the first five"}[figure_name]
             figure.add_scatter(
                 x=[share],
-                y=[row["variant"]],
+                # A little below each other: at 100% their intervals would meet.
+                y=[place + (0.16 if open_ else -0.16)],
                 mode="markers",
                 marker={
                     "symbol": look.symbol + ("-open" if open_ else ""),
@@ -79,6 +82,7 @@ def accuracy(rows: pd.DataFrame) -> go.Figure:
             )
     # From 0 to 1 whatever was measured: an axis cut short makes small differences look large.
     figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%", title="share of the pictures")
+    figure.update_yaxes(tickvals=list(range(len(variants))), ticktext=variants, zeroline=False)
     return _plain(figure, len(rows))
 
 
@@ -97,15 +101,25 @@ def trade_off(rows: pd.DataFrame, cost: str, title: str) -> go.Figure:
     rows: as accuracy.rows gives them, with a column named by cost, in the unit that the title names.
     """
     figure = go.Figure()
-    for row in rows.to_dict("records"):
+    largest = rows[cost].max() * 1.12
+    points = rows.to_dict("records")
+
+    def close(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
+        return abs(one[cost] - other[cost]) < largest * 0.06 and abs(one["top1"] - other["top1"]) < 0.1
+
+    for place, row in enumerate(points):
         look = style(row["variant"])
+        # Where variants coincide, each is seen around the one above it, and their names do not meet.
+        hidden_by = sum(close(row, other) for other in points[place + 1 :])
+        beneath = sum(close(row, other) for other in points[:place])
+        side = "right" if row[cost] < largest * 0.6 else "left"
         figure.add_scatter(
             x=[row[cost]],
             y=[row["top1"]],
             mode="markers+text",
             text=[row["variant"]],
-            textposition="middle right" if row[cost] < rows[cost].max() * 0.7 else "middle left",
-            marker={"symbol": look.symbol, "size": 15, "color": look.colour},
+            textposition=f"{('top', 'bottom', 'middle')[beneath % 3]} {side}",
+            marker={"symbol": look.symbol, "size": 14 + 9 * hidden_by, "color": look.colour},
             error_y={
                 "type": "data",
                 "symmetric": False,
@@ -120,7 +134,6 @@ def trade_off(rows: pd.DataFrame, cost: str, title: str) -> go.Figure:
                 f"{row[cost]:,.1f} {title}<extra></extra>"
             ),
         )
-    largest = rows[cost].max() * 1.12
     figure.add_shape(
         type="rect",
         x0=0,
@@ -189,7 +202,7 @@ def latency(rows: pd.DataFrame) -> go.Figure:
             },
             hovertemplate=f"{variant}, %{{text}}: %{{x:,.4~r}} ms<extra></extra>",
         )
-    ticks = [digit * 10.0**power for power in range(-3, 7) for digit in (1, 2, 5)]
+    ticks = [digit * 10.0**power for power in range(-3, 7) for digit in (1, 2, 3, 5, 7)]
     figure.update_xaxes(
         type="log",
         title="milliseconds for a batch (logarithmic)",

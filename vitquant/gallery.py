@@ -53,6 +53,7 @@ class AnswerSet:
     series: Mapping[str, Series]  # by variant, in the recipes' order
     answered: int  # pictures that the variant with most answers has answered
     measured_at: str
+    opened_singly: int = 0  # of the answered ones, those that are no part of a measurement in order
     shipped: bool = False  # came with the project; not measured here
 
     @property
@@ -155,7 +156,9 @@ def answer_sets(db: sqlite3.Connection, subject: Subject) -> list[AnswerSet]:
         newest = max(series.measured_at for series in by_variant.values())
         name = predictions.key_of({"key": key})[:8]
         rank = (answered < enough, key[-1])
-        sets.append((rank, AnswerSet(name, key[0], by_variant, answered, newest, shipped=key[-1])))
+        in_order_ = max(measured_without_gap(db, series.id) for series in by_variant.values())
+        found_set = AnswerSet(name, key[0], by_variant, answered, newest, answered - in_order_, key[-1])
+        sets.append((rank, found_set))
     return [found for _, found in sorted(sets, key=lambda rank_and_set: rank_and_set[0])]
 
 
@@ -230,12 +233,12 @@ def finished_runs(db: sqlite3.Connection, kind: str, subject: Subject) -> list[R
     ]
 
 
-def disk_bytes(db: sqlite3.Connection, subject: Subject) -> dict[str, int]:
-    """The bytes of each variant's file, by variant; of the newest measurement that has it."""
-    found: dict[str, int] = {}
+def size_rows(db: sqlite3.Connection, subject: Subject) -> dict[str, Mapping[str, Any]]:
+    """What each variant takes (a row of a size run), by variant; of the newest measurement that has it."""
+    found: dict[str, Mapping[str, Any]] = {}
     for run in finished_runs(db, "size", subject):
         for row in run.result or []:
-            found.setdefault(row["variant"], row["disk_bytes"])
+            found.setdefault(row["variant"], row)
     return found
 
 

@@ -65,6 +65,22 @@ def open_rgb(source: Path | BinaryIO, name: str | None = None) -> Image.Image:
     return rgb.transpose(upright) if upright is not None else rgb
 
 
+def is_animated(source: BinaryIO) -> bool:
+    """Whether a picture that open_rgb has read is the first of several."""
+    source.seek(0)
+    with Image.open(source, formats=FORMATS) as image:
+        return getattr(image, "n_frames", 1) > 1
+
+
+def shrunk_png(image: Image.Image, edge: int) -> bytes:
+    """A PNG of the picture, made smaller (averaging) where its longer side is more than `edge` pixels."""
+    small = image.copy()
+    small.thumbnail((edge, edge), Image.Resampling.BOX)
+    buffer = io.BytesIO()
+    small.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
 def enlarged_png(image: Image.Image, edge: int) -> bytes:
     """A PNG whose longer side is `edge` pixels: enlarged without smoothing, so that each pixel stays crisp."""
     scale = edge / max(image.size)

@@ -47,7 +47,7 @@ def kept_sentence(
     """What a variant has kept of fp32's accuracy, for everybody. reference: fp32's row on the same pictures;
     times_smaller: fp32's bytes by the variant's, where they are known."""
     if row["variant"] == reference["variant"]:
-        return "The original, as it was trained."
+        return "The reference: 32-bit numbers, as the model is loaded."
     broken, fixed, n = row["broken"], row["fixed"], row["n"]
     if n != reference["n"] or broken is None:
         return "Not measured on the same pictures as the original."

@@ -1,28 +1,50 @@
 """Predictions on demand, for pages: a process of its own holds torch and the model, the server never does.
 
-The server asks through the process's standard input and reads the answer from its standard output, one
-JSON object a line. The process starts with the first question, keeps the last model it used, and ends by
-itself after a while without questions, or with the server.
+It answers a picture of a dataset and stores the answers; or a picture of the visitor's own, of which nothing is
+stored; or a picture with the model's weights rounded to a few bits. The server asks through the process's
+standard input and reads the answer from its standard output, one JSON object a line. The process starts with
+the first question, keeps the last model it used, and ends by itself after a while without questions, or with
+the server.
 """
 
+import base64
+import io
 import json
 import os
 import sqlite3
+import statistics
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vitquant import accuracy, database, paths, predictions, runs
+from PIL import Image
+
+from vitquant import accuracy, database, digest_cache, paths, predictions, runs, weights
 from vitquant.errors import VitquantError
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
+    from vitquant.weights import Weights
+
 IDLE_S = 300.0
+TIMED_PASSES = 5
 NEEDS_QUIET = ("latency", "profile")
 """Kinds of run that take times: nothing is computed on demand beside them."""
+
+
+@dataclass(frozen=True)
+class OwnAnswer:
+    """What one variant answers to a picture that is in no dataset."""
+
+    indices: tuple[int, ...]  # the top-5 classes, most probable first
+    probabilities: tuple[float, ...]
+    seconds: float  # median of a few forward passes of this picture alone
 
 
 class PredictionWorker:
@@ -31,6 +53,8 @@ class PredictionWorker:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
+        self._woken: tuple[str, str, int] | None = None  # what wake() was last asked to load
+        self._ready: tuple[str, str, int] | None = None  # what it has loaded
 
     @property
     def is_awake(self) -> bool:
@@ -63,6 +87,68 @@ class PredictionWorker:
             answer = self._ask(question)
         if "error" in answer:
             raise VitquantError(answer["error"])
+
+    def predict_own(
+        self, *, model: str, weights: str, variants: Iterable[str], png: bytes, image_size: int
+    ) -> dict[str, OwnAnswer]:
+        """What every variant answers to a picture that is in no dataset (an RGB picture as PNG), and how long
+        it took. Nothing is stored. Raises VitquantError with a sentence where that cannot be done."""
+        question = {
+            "model": model,
+            "weights": weights,
+            "variants": list(variants),
+            "png": base64.b64encode(png).decode(),
+            "image_size": image_size,
+        }
+        return self._own_answers(question)
+
+    def predict_rounded(self, *, model: str, weights: str, bits: int, png: bytes, image_size: int) -> OwnAnswer:
+        """What the float32 model answers to a picture with its Linear weights rounded to so many bits
+        (rounding.round_linears). Nothing is stored. Raises VitquantError as predict_own does."""
+        question = {
+            "model": model,
+            "weights": weights,
+            "bits": bits,
+            "png": base64.b64encode(png).decode(),
+            "image_size": image_size,
+        }
+        [answer] = self._own_answers(question).values()
+        return answer
+
+    def wake(self, model: str, weights: str, image_size: int) -> None:
+        """Start the process and have it load this model, without waiting for it; does nothing while it is
+        being asked something, or once it has this model."""
+        of = (model, weights, image_size)
+        if self._woken == of and self.is_awake:
+            return
+        self._woken = of
+        png = io.BytesIO()
+        Image.new("RGB", (64, 64)).save(png, "PNG")
+
+        def ask() -> None:
+            try:
+                self.predict_rounded(
+                    model=model, weights=weights, bits=8, png=png.getvalue(), image_size=image_size
+                )
+                self._ready = of
+            except VitquantError:
+                self._woken = None  # whoever asks next is told why
+
+        threading.Thread(target=ask, daemon=True).start()
+
+    def is_ready(self, model: str, weights: str, image_size: int) -> bool:
+        """Whether this model has been loaded, so that an answer takes no longer than the model itself."""
+        return self.is_awake and self._ready == (model, weights, image_size)
+
+    def _own_answers(self, question: Mapping[str, Any]) -> dict[str, OwnAnswer]:
+        with self._lock:
+            answer = self._ask(question)
+        if "error" in answer:
+            raise VitquantError(answer["error"])
+        return {
+            name: OwnAnswer(tuple(found["indices"]), tuple(found["probabilities"]), found["seconds"])
+            for name, found in answer["answers"].items()
+        }
 
     def release(self) -> None:
         """End the process and give its memory back; the next question starts a new one."""
@@ -117,13 +203,19 @@ class _LoadedModel:
         self._of: tuple[str, str, int] | None = None  # model, digest of its weights, image size
         self._variants: dict[str, nn.Module] = {}
 
-    def answer(self, db: sqlite3.Connection, question: Mapping[str, Any]) -> None:
+    def answer(self, db: sqlite3.Connection, question: Mapping[str, Any]) -> dict[str, Any]:
         runs.mark_interrupted(db)  # a run that was killed disturbs nobody
         if any(run.kind in NEEDS_QUIET for run in runs.find(db, states=("running",))):
             raise VitquantError(
                 "Times are being taken on this machine right now, and a prediction would disturb them: "
                 "try again when the run is done."
             )
+        if "picture" in question:
+            self._store(db, question)
+            return {}
+        return {"answers": self._answer_own(db, question)}
+
+    def _store(self, db: sqlite3.Connection, question: Mapping[str, Any]) -> None:
         plan = accuracy.plan(
             db,
             model=question["model"],
@@ -135,23 +227,59 @@ class _LoadedModel:
         position = plan.order.index(question["picture"])
         stored = predictions.answers_to(db, [series.id for series in plan.series.values()], question["picture"])
         wanted = {name: [position] for name, series in plan.series.items() if series.id not in stored}
+        digest = plan.series[accuracy.REFERENCE].identity.weights_digest
 
         def load(names: Iterable[str]) -> "Mapping[str, nn.Module]":
-            return self._load(plan, tuple(names))
+            return self._load(plan.weights, digest, plan.image_size, tuple(names))
 
         accuracy.measure(db, plan, wanted, load=load)
 
-    def _load(self, plan: accuracy.Plan, names: tuple[str, ...]) -> "dict[str, nn.Module]":
+    def _answer_own(self, db: sqlite3.Connection, question: Mapping[str, Any]) -> dict[str, Any]:
+        from vitquant import predict, rounding
+
+        source = weights.resolve(question["model"], question["weights"])
+        if not weights.is_here(source):
+            raise VitquantError(
+                f"The weights of {source.model} are no longer here: choose others in the sidebar."
+            )
+        size = question["image_size"]
+        with Image.open(io.BytesIO(base64.b64decode(question["png"]))) as picture:
+            inputs = predict.to_input([picture.convert("RGB")], size)
+        names = tuple(question.get("variants", (accuracy.REFERENCE,)))
+        models = self._load(source, digest_cache.of_weights(db, source), size, names)
+        if "bits" in question:
+            models = {f"{question['bits']} bits": rounding.round_linears(models[names[0]], question["bits"])}
+        return {name: _timed_answer(model, inputs) for name, model in models.items()}
+
+    def _load(
+        self, source: "Weights", digest: str, image_size: int, names: tuple[str, ...]
+    ) -> "dict[str, nn.Module]":
         from vitquant.predict import load_for_pass
 
-        digest = plan.series[accuracy.REFERENCE].identity.weights_digest
-        of = (plan.weights.model, digest, plan.image_size)
+        of = (source.model, digest, image_size)
         if self._of != of:
             self._variants, self._of = {}, of
         lacking = [name for name in names if name not in self._variants]
         if lacking:
-            self._variants |= load_for_pass(plan.weights, lacking, plan.image_size)
+            self._variants |= load_for_pass(source, lacking, image_size)
         return {name: self._variants[name] for name in names}
+
+
+def _timed_answer(model: "nn.Module", inputs: "torch.Tensor") -> dict[str, Any]:
+    from vitquant import predict
+
+    predict.logits_of(model, inputs)  # warm-up
+    seconds = []
+    for _ in range(TIMED_PASSES):
+        begun = time.perf_counter()
+        logits = predict.logits_of(model, inputs)
+        seconds.append(time.perf_counter() - begun)
+    indices, probabilities = predict.top_k(logits, predictions.TOP)
+    return {
+        "indices": indices[0].tolist(),
+        "probabilities": probabilities[0].tolist(),
+        "seconds": statistics.median(seconds),
+    }
 
 
 def serve() -> None:
@@ -171,7 +299,7 @@ def serve() -> None:
         answer: dict[str, Any] = {}
         try:
             with database.opened() as db:
-                loaded.answer(db, json.loads(line))
+                answer = loaded.answer(db, json.loads(line))
         except VitquantError as error:
             answer = {"error": str(error)}
         except Exception as error:  # the page gets a sentence whatever happens; the log has the rest

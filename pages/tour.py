@@ -1,0 +1,379 @@
+"""The tour: a presenter's path through the whole story, one screen and one live element a step."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import streamlit as st
+
+from components import address, choices, frame, pictures, server
+from components.choices import Choices
+from vitquant import browse, catalog, charts, datasets, gallery, images
+from vitquant.accuracy import REFERENCE
+from vitquant.browse import Filter, Picture
+from vitquant.errors import InputError, VitquantError
+from vitquant.gallery import AnswerSet
+from vitquant.variants import RECIPES
+
+INT8 = "qint8"
+GUESSED = 12
+FEWEST_BITS, MOST_BITS = 2, 8
+"""As vitquant.rounding has them, which imports torch; a test holds the two together."""
+LARGEST_SEED = 999_999
+
+_CSS = """
+<style>
+[data-testid="stMainBlockContainer"] { padding: 1rem clamp(1rem, 4vw, 4rem) .5rem; }
+[data-testid="stMainBlockContainer"] h1 { font-size: 2.1rem; padding: 0 0 .4rem; }
+[data-testid="stMainBlockContainer"] [data-testid="stMarkdownContainer"] p { font-size: 1.2rem; }
+[data-testid="stMainBlockContainer"] [data-testid="stCaptionContainer"] p { font-size: .95rem; }
+[class*="st-key-tour-picture"] img { max-width: 290px; }
+[class*="st-key-guess"] img { max-height: 104px; width: auto !important; }
+[class*="st-key-guess"] .vq-verdict { font-size: .95rem; }
+.st-key-tour-steps { padding-top: .2rem; }
+</style>
+"""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What all steps look at."""
+
+    db: sqlite3.Connection
+    chosen: Choices
+    answers: AnswerSet
+    picture: Picture
+    telling: list[int]  # pictures that fp32 has right and qint8 wrong, the clearest first
+    place: int  # of the picture among them
+
+    @property
+    def file(self) -> Path:
+        return datasets.folder(self.chosen.subject.dataset) / "val" / self.picture.path
+
+
+def show(db: sqlite3.Connection) -> None:
+    st.html(_CSS)
+    chosen = choices.choose(db)
+    pictures.style_sheet()
+    scene = _scene(db, chosen)
+    if scene is None:
+        address.show_misunderstood()
+        st.title("Tour", anchor=False)
+        st.info("The tour needs answers of fp32 and qint8, of which one is wrong: measure some first.")
+        st.page_link("pages/overview.py", label="To the Overview", icon=":material/home:")
+        return
+    steps = [step for step in STEPS if step.is_there(scene)]
+    number = address.number_of(address.STEP, 1, low=1, high=len(steps), what="step")
+    address.show_misunderstood()
+    if any(step.draw is _rounding for step in steps):
+        _wake(chosen)
+    step = steps[number - 1]
+    st.title(step.title, anchor=False)
+    step.draw(scene)
+    _next_and_back(number, len(steps))
+
+
+def _scene(db: sqlite3.Connection, chosen: Choices) -> Scene | None:
+    answers = chosen.answers
+    if answers is None or not {REFERENCE, INT8} <= set(answers.series):
+        return None
+    telling = browse.telling(db, answers, INT8)
+    if not telling:
+        return None
+    place = address.number_of(address.SHOWN, 1, low=1, high=len(telling), what="picture of the tour") - 1
+    picture = browse.picture(db, answers.dataset_id, answers.series_ids, telling[place])
+    assert picture is not None
+    return Scene(db, chosen, answers, picture, telling, place)
+
+
+def _next_and_back(number: int, of: int) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", key="tour-steps"):
+        for title, icon, to, shortcut in (
+            ("Back", ":material/arrow_back:", number - 1, "PageUp"),
+            ("Next", ":material/arrow_forward:", number + 1, "PageDown"),
+        ):
+            st.button(
+                title,
+                icon=icon,
+                type="primary" if title == "Next" else "secondary",
+                shortcut=shortcut,
+                disabled=not 1 <= to <= of,
+                on_click=address.go,
+                kwargs={address.STEP: to},
+            )
+        st.caption(f"{number} of {of}", width="content")
+        st.page_link("pages/overview.py", label="Leave the tour", icon=":material/close:")
+
+
+def _picture(scene: Scene) -> None:
+    with st.container(key="tour-picture"):
+        pictures.large(scene.file, scene.picture.class_index)
+
+
+def _another(scene: Scene) -> None:
+    st.button(
+        "Another picture",
+        icon=":material/skip_next:",
+        on_click=address.go,
+        kwargs={address.SHOWN: (scene.place + 1) % len(scene.telling) + 1},
+    )
+
+
+# 1, 2: what a model is shown, and what it answers
+
+
+def _shown(scene: Scene) -> None:
+    left, right = st.columns([1, 2], gap="large")
+    with left:
+        _picture(scene)
+    with right:
+        size = scene.chosen.subject.image_size
+        patches = (size // catalog.PATCH_SIZE) ** 2
+        st.markdown(
+            f"A **vision transformer** sees this: {size} × {size} coloured dots, cut into {patches:,} square "
+            f"patches. Nobody told it what to look for. It has learned from examples to turn the patches into "
+            "millions of multiplications, and those into an answer."
+        )
+        st.markdown("What would *you* say this is?")
+        _another(scene)
+
+
+def _answered(scene: Scene) -> None:
+    left, right = st.columns([1, 2], gap="large")
+    with left:
+        _picture(scene)
+    with right:
+        found = browse.answers_to(scene.db, scene.answers.series_ids, scene.picture.picture)[REFERENCE]
+        st.markdown("It gives every kind of thing it knows a **probability**. Its five best guesses:")
+        pictures.top5(REFERENCE, found, scene.picture.class_index)
+        rows = {row["variant"]: row for row in gallery.accuracy_rows(scene.db, scene.answers)}
+        if REFERENCE in rows:
+            row = rows[REFERENCE]
+            st.markdown(f"Its first guess is right for **{row['top1']:.0%}** of {row['n']:,} pictures.")
+        _another(scene)
+
+
+# 3: what quantizing means
+
+
+def _wake(chosen: Choices) -> None:
+    subject = chosen.subject
+    server.prediction_worker().wake(subject.model, subject.weights, subject.image_size)
+
+
+def _can_round(scene: Scene) -> bool:
+    return scene.chosen.today.weights_digest is not None and scene.file.is_file()
+
+
+def _rounding(scene: Scene) -> None:
+    left, right = st.columns([1, 2], gap="large")
+    with left:
+        _picture(scene)
+    with right:
+        bits = st.slider(
+            "Bits for each weight",
+            FEWEST_BITS,
+            MOST_BITS,
+            MOST_BITS,
+            help="The weights of every Linear layer, rounded evenly from minus to plus the largest of the "
+            "layer (symmetric, per tensor). Original: 32 bits.",
+            key="tour:bits",
+        )
+        st.markdown(
+            f"A model is millions of numbers, its **weights**. Quantizing stores each with fewer digits: at "
+            f"{bits} bits a weight can take only **{2**bits - 1} different values**."
+        )
+        _rounded_answer(scene, bits)
+        st.caption(
+            "Run just now with the model's real weights, rounded. Weights only: the 8-bit variant (qint8) also "
+            "rounds the numbers that flow between the layers, which is where it breaks."
+        )
+
+
+@st.fragment(run_every=1.0)
+def _rounded_answer(scene: Scene, bits: int) -> None:
+    """The answer with rounded weights, once the model is awake. The slider can be moved meanwhile."""
+    subject = scene.chosen.subject
+    asked = (subject, scene.picture.picture, bits)
+    kept = st.session_state.setdefault("tour:rounded", {})
+    if asked not in kept:
+        worker = server.prediction_worker()
+        if not worker.is_ready(subject.model, subject.weights, subject.image_size):
+            _wake(scene.chosen)
+            st.info("The model is waking, which takes some seconds.", icon=":material/hourglass_top:")
+            return
+        try:
+            png = images.shrunk_png(images.open_rgb(scene.file), 1024)
+            kept[asked] = worker.predict_rounded(
+                model=subject.model, weights=subject.weights, bits=bits, png=png, image_size=subject.image_size
+            )
+        except (VitquantError, InputError) as error:
+            st.error(str(error), icon=":material/error:")
+            return
+    answer = kept[asked]
+    is_right = answer.indices[0] == scene.picture.class_index
+    st.markdown(f"{'✓ right' if is_right else '✗ wrong'}: {pictures.class_title(answer.indices[0])}")
+    with st.container(key="rounded"):
+        pictures.top5(
+            REFERENCE,
+            replace(answer, indices=answer.indices[:3], probabilities=answer.probabilities[:3]),
+            scene.picture.class_index,
+        )
+
+
+# 4: what it saves
+
+
+def _saved(scene: Scene) -> None:
+    sizes = gallery.size_rows(scene.db, scene.chosen.subject)
+    room = st.slider("Room on a device (MB)", 10, 1000, 100, step=10, key="tour:room")
+    st.markdown(f"How many such models fit into **{room:,} MB** of memory?")
+    names = [name for name in gallery.in_order(sizes) if name in scene.answers.series]
+    for column, name in zip(st.columns(len(names), gap="medium"), names, strict=True):
+        total = sizes[name]["total_bytes"] / charts.MB
+        with column, st.container(border=True):
+            pictures.heading(name, RECIPES[name].summary if name in RECIPES else None)
+            st.metric(
+                "models", f"{int(room // total):,}", help="Each variant's tensors, all of them, as counted."
+            )
+            st.caption(f"{total:,.1f} MB each: {_digits(name)}")
+    timed = gallery.latency_rows(scene.db, scene.chosen.subject)
+    if timed:
+        rows = {row["variant"]: row["median_s"] * 1e3 for row in timed[1]}
+        said = ", ".join(f"{name} {rows[name]:,.1f} ms" for name in names if name in rows)
+        st.markdown(f"Time for one picture on this machine: {said}.")
+
+
+def _digits(name: str) -> str:
+    return {REFERENCE: "32 bits a weight", "float16": "16 bits a weight", INT8: "8 bits a weight"}.get(
+        name, name
+    )
+
+
+# 5: what it breaks
+
+
+def _broken(scene: Scene) -> None:
+    ids = scene.answers.series_ids
+    seed = address.number_of(address.SEED, 1, low=0, high=LARGEST_SEED, what="seed")
+    wanted = Filter(series=ids[REFERENCE], verdict="right", order="random", seed=seed)
+    twelve = [
+        picture
+        for picture in browse.page(scene.db, scene.answers.dataset_id, ids, wanted, limit=GUESSED)
+        if INT8 in picture.verdicts
+    ]
+    asked = (scene.chosen.subject, seed)
+    revealed = st.session_state.get("tour:revealed") == asked
+    left, middle, right = st.columns([3, 1, 1], vertical_alignment="bottom")
+    guess = left.slider(
+        f"The original recognises all of these {len(twelve)}. How many will the 8-bit version still recognise?",
+        0,
+        len(twelve),
+        len(twelve) // 2,
+        key="tour:guess",
+        disabled=revealed,
+    )
+    middle.button(
+        "Show the answers",
+        type="primary",
+        on_click=_reveal,
+        args=(asked,),
+        disabled=revealed,
+        width="stretch",
+    )
+    right.button(
+        "Other pictures",
+        on_click=address.go,
+        kwargs={address.SEED: (seed + 1) % LARGEST_SEED},
+        width="stretch",
+    )
+    root = datasets.folder(scene.chosen.subject.dataset) / "val"
+    with st.container(key="guess"), st.grid("auto", min_column_width=150, gap="small"):
+        for picture in twelve:
+            with st.container():
+                pictures.thumbnail(root / picture.path, picture)
+                if revealed:
+                    pictures.verdicts(
+                        replace(picture, verdicts={INT8: picture.verdicts[INT8]}),
+                        {INT8: False},
+                        random=scene.chosen.subject.is_random,
+                    )
+                else:
+                    st.caption(pictures.class_title(picture.class_index))
+    if revealed:
+        right_ones = sum(picture.verdicts[INT8].right for picture in twelve)
+        st.markdown(f"You said {guess}. It recognises **{right_ones} of {len(twelve)}**.")
+
+
+def _reveal(asked: object) -> None:
+    st.session_state["tour:revealed"] = asked
+
+
+# 6: why
+
+
+def _healthy(scene: Scene) -> AnswerSet | None:
+    twin = catalog.TWINS.get(scene.chosen.subject.model)
+    if twin is None:
+        return None
+    found = gallery.answer_sets(scene.db, replace(scene.chosen.subject, model=twin))
+    same = (a for a in found if a.dataset_id == scene.answers.dataset_id and {REFERENCE, INT8} <= set(a.series))
+    return next(same, None)
+
+
+def _why(scene: Scene) -> None:
+    healthy = _healthy(scene)
+    assert healthy is not None
+    is_loud = not st.toggle("Turn the loud channels off", key="tour:healthy")
+    answers = scene.answers if is_loud else healthy
+    left, right = st.columns([1, 2], gap="large")
+    with left:
+        _picture(scene)
+    with right:
+        st.markdown(
+            "Inside this model a few channels were made 256 times **louder**, on purpose; the next layer turns "
+            "them down again. In 32-bit numbers nothing changes. In 8 bits all channels share one ruler: "
+            "stretched to reach the loud ones, its steps are too coarse for the rest."
+            if is_loud
+            else "The same model **without** the loud channels: in 8 bits, too, one ruler now has steps fine "
+            "enough for every channel."
+        )
+        found = browse.answers_to(scene.db, answers.series_ids, scene.picture.picture)
+        rows = {row["variant"]: row for row in gallery.accuracy_rows(scene.db, answers)}
+        for column, name in zip(st.columns(2), (REFERENCE, INT8), strict=True):
+            with column, st.container(border=True):
+                pictures.heading(name, RECIPES[name].summary)
+                answer = found.get(name)
+                if answer:
+                    sign = "✓" if answer.true_rank == 1 else "✗"
+                    st.markdown(
+                        f"{sign} {pictures.class_title(answer.indices[0])}, {answer.probabilities[0]:.0%} sure"
+                    )
+                if name in rows:
+                    st.metric("pictures recognised", f"{rows[name]['top1']:.1%}")
+        st.caption(
+            "Large vision transformers grow such channels by themselves; here they were planted (see the "
+            "Overview)."
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One screen of the tour."""
+
+    title: str
+    draw: Callable[[Scene], None]
+    is_there: Callable[[Scene], bool] = lambda scene: True
+
+
+STEPS = (
+    Step("A picture goes in", _shown),
+    Step("Probabilities come out", _answered),
+    Step("Quantizing: fewer digits", _rounding, _can_round),
+    Step("What it saves", _saved, lambda scene: bool(gallery.size_rows(scene.db, scene.chosen.subject))),
+    Step("What it breaks", _broken),
+    Step("Why it breaks", _why, lambda scene: _healthy(scene) is not None),
+)
+
+frame.page(None, show)
