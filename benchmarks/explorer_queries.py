@@ -2,25 +2,29 @@
 
     python -m benchmarks.explorer_queries --pictures 10000 --variants 6
 
-Fills a store of its own with synthetic answers, then draws the Explorer's page through Streamlit's AppTest (the
-script run alone, no browser) and asks its queries alone, for random filters. Prints medians and 95th
-percentiles in milliseconds, and how much memory the repetitions added.
+Fills a store of its own with synthetic answers, then asks the Explorer's queries with random filters, and runs
+the page's whole script (Streamlit's AppTest: the server's side without a browser; the pictures themselves are
+missing). Prints medians and 95th percentiles in milliseconds, and how much memory the repetitions added.
 """
 
 import argparse
+import os
 import random
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import psutil
+from streamlit.testing.v1 import AppTest
 
-from vitquant import browse, database, labels
+from vitquant import browse, database, labels, paths, predictions
 from vitquant.browse import Filter
+from vitquant.predictions import Identity
+from vitquant.variants import RECIPES
 
-CLASSES = 200
+MODEL, DATASET = "dinov2_vits14_reg_lc", "tiny-imagenet"
+CLASSES = [label.index for label in labels.tiny_imagenet()]
 SEED = 0
 
 
@@ -29,22 +33,21 @@ def fill(db: database.sqlite3.Connection, pictures: int, variants: int) -> tuple
     source = random.Random(SEED)
     with database.transaction(db):
         db.execute(
-            "INSERT INTO datasets (name, split, digest, added_at) VALUES ('synthetic', 'val', 'x', 'now')"
+            "INSERT INTO datasets (name, split, digest, added_at) VALUES (?, 'val', 'x', 'now')", (DATASET,)
         )
-        truth = [source.randrange(CLASSES) for _ in range(pictures)]
+        truth = [source.choice(CLASSES) for _ in range(pictures)]
         db.executemany(
             "INSERT INTO examples (dataset_id, position, picture, path, wnid, class_index) "
             "VALUES (1, ?, ?, ?, ?, ?)",
             ((p, p, f"n/{p}.JPEG", labels.by_index(truth[p]).wnid, truth[p]) for p in range(pictures)),
         )
-        names = [row["name"] for row in db.execute("PRAGMA table_info(series)") if row["name"] != "id"]
-        given = {"dataset_id": 1, "image_size": 70, "recipe_version": 1, "shipped": 0, "environment": "{}"}
+        recipes = list(RECIPES)
         for series in range(1, variants + 1):
-            values = [
-                given.get(name, f"{name}-{series}" if name in ("key", "variant") else "x") for name in names
-            ]
-            marks = ", ".join("?" * (len(names) + 1))
-            db.execute(f"INSERT INTO series (id, {', '.join(names)}) VALUES ({marks})", [series, *values])
+            variant = recipes[series - 1] if series <= len(recipes) else f"variant{series}"
+            identity = Identity(
+                MODEL, "random", "x", variant, 1, "x86", "", "0", DATASET, "val", "x", image_size=70
+            )
+            assert predictions.begin_series(db, identity, 1, {}).id == series
             db.executemany(
                 f"INSERT INTO predictions VALUES ({', '.join('?' * 15)})",
                 (_answer(source, series, position, truth[position]) for position in range(pictures)),
@@ -54,7 +57,7 @@ def fill(db: database.sqlite3.Connection, pictures: int, variants: int) -> tuple
 
 def _answer(source: random.Random, series: int, position: int, truth: int) -> list[float]:
     rank = 1 if source.random() < 0.7 else source.choice((2, 3, 4, 5, 9, 40))
-    first = truth if rank == 1 else source.randrange(CLASSES)
+    first = truth if rank == 1 else source.choice(CLASSES)
     top = [value for k in range(5) for value in ((first + k) % 1000, source.random() / (k + 1))]
     return [series, position, rank, source.random(), source.random() * 3, *top]
 
@@ -66,7 +69,7 @@ def random_filter(source: random.Random, series: list[int]) -> Filter:
         series=variant,
         other=source.choice((None, other)),
         verdict=source.choice((None, *browse.VERDICTS)),
-        class_index=source.choice((None, None, source.randrange(CLASSES))),
+        class_index=source.choice((None, None, source.choice(CLASSES))),
         confidence=source.choice((None, (0.2, 0.9))),
         order=source.choice(list(browse.ORDERS)),
         seed=source.randrange(100),
@@ -83,13 +86,46 @@ def timed(times: int, ask: Callable[[Filter], object], source: random.Random, se
     return found
 
 
+def _page_times(times: int, source: random.Random) -> list[float]:
+    """The page's script from its first line to its last, for filters as an address asks for them."""
+    app = AppTest.from_file(str(paths.PROJECT_ROOT / "dashboard.py"), default_timeout=60)
+    app.switch_page("pages/explorer.py")
+    app.run()
+    process = psutil.Process()
+    before = process.memory_info().rss
+    found = []
+    for _ in range(times):
+        variant, other = source.sample(list(RECIPES), 2)
+        query = {
+            "variant": variant,
+            "versus": source.choice(("nothing", other)),
+            "verdict": source.choice(("all", *browse.VERDICTS)),
+            "order": source.choice(("dataset", "mistakes", "random")),
+            "seed": str(source.randrange(100)),
+        }
+        for name, value in query.items():
+            app.query_params[name] = value
+        begun = time.perf_counter()
+        app.run()
+        found.append(1e3 * (time.perf_counter() - begun))
+        assert not app.exception and app.button
+    print(f"memory added by {times} runs of the page: {(process.memory_info().rss - before) / 2**20:.1f} MiB")
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=10_000)
     parser.add_argument("--variants", type=int, default=6)
     parser.add_argument("--times", type=int, default=60)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, database.opened(Path(folder) / "store.sqlite") as db:
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["VITQUANT_DATA"], os.environ["VITQUANT_SAMPLE"] = folder, f"{folder}/no-sample"
+        _measure(given)
+
+
+def _measure(given: argparse.Namespace) -> None:
+    with database.opened() as db:
         dataset, series = fill(db, given.pictures, given.variants)
         by_name = {f"v{place}": id_ for place, id_ in enumerate(series)}
         source = random.Random(SEED)
@@ -119,7 +155,12 @@ def main() -> None:
             found = sorted(timed(given.times, ask, source, series))
             p95 = found[int(0.95 * (len(found) - 1))]
             print(f"{name:28} median {statistics.median(found):6.1f} ms   95th percentile {p95:6.1f} ms")
-        print(f"memory added by the repetitions: {(process.memory_info().rss - before) / 2**20:.1f} MiB")
+        print(f"memory added by these: {(process.memory_info().rss - before) / 2**20:.1f} MiB")
+        found = sorted(_page_times(given.times, source))
+        p95 = found[int(0.95 * (len(found) - 1))]
+        print(
+            f"{'the whole page':28} median {statistics.median(found):6.1f} ms   95th percentile {p95:6.1f} ms"
+        )
 
 
 if __name__ == "__main__":

@@ -24,16 +24,37 @@ LARGEST_SEED = 999_999
 
 _CSS = """
 <style>
-[data-testid="stMainBlockContainer"] { padding: 1rem clamp(1rem, 4vw, 4rem) .5rem; }
+[data-testid="stMainBlockContainer"] { padding: 3.6rem clamp(1rem, 4vw, 4rem) .5rem; }
 [data-testid="stMainBlockContainer"] h1 { font-size: 2.1rem; padding: 0 0 .4rem; }
 [data-testid="stMainBlockContainer"] [data-testid="stMarkdownContainer"] p { font-size: 1.2rem; }
 [data-testid="stMainBlockContainer"] [data-testid="stCaptionContainer"] p { font-size: .95rem; }
-[class*="st-key-tour-picture"] img { max-width: 290px; }
-[class*="st-key-guess"] img { max-height: 104px; width: auto !important; }
+.st-key-tour-picture .vq-detail img { max-width: 300px; }
+[data-testid="stMainBlockContainer"] [data-testid="stMetricValue"] p { font-size: 2.2rem; }
+[class*="st-key-guess"] img { max-height: 88px; width: auto !important; }
 [class*="st-key-guess"] .vq-verdict { font-size: .95rem; }
 .st-key-tour-steps { padding-top: .2rem; }
 </style>
 """
+
+
+_page_keys = st.components.v2.component(
+    "vitquant_page_keys",
+    html="<span></span>",
+    js="""
+// What presenters' clickers send turns the steps, also where a slider has the focus and would take it.
+export default function() {
+  const turn = (event) => {
+    const key = { PageDown: "next", PageUp: "back" }[event.key];
+    if (!key || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    document.querySelector(`.st-key-tour-${key} button`)?.click();
+  };
+  window.addEventListener("keydown", turn, true);
+  return () => window.removeEventListener("keydown", turn, true);
+}
+""",
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +92,7 @@ def show(db: sqlite3.Connection) -> None:
     step = steps[number - 1]
     st.title(step.title, anchor=False)
     step.draw(scene)
-    _next_and_back(number, len(steps))
+    _next_and_back(chosen, number, len(steps), step.link)
 
 
 def _scene(db: sqlite3.Connection, chosen: Choices) -> Scene | None:
@@ -87,23 +108,31 @@ def _scene(db: sqlite3.Connection, chosen: Choices) -> Scene | None:
     return Scene(db, chosen, answers, picture, telling, place)
 
 
-def _next_and_back(number: int, of: int) -> None:
+def _next_and_back(chosen: Choices, number: int, of: int, link: "Link | None") -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="tour-steps"):
-        for title, icon, to, shortcut in (
-            ("Back", ":material/arrow_back:", number - 1, "PageUp"),
-            ("Next", ":material/arrow_forward:", number + 1, "PageDown"),
+        for title, icon, to in (
+            ("Back", ":material/arrow_back:", number - 1),
+            ("Next", ":material/arrow_forward:", number + 1),
         ):
             st.button(
                 title,
                 icon=icon,
+                key=f"tour-{title.lower()}",
+                help="PageDown and PageUp turn the steps, too.",
                 type="primary" if title == "Next" else "secondary",
-                shortcut=shortcut,
                 disabled=not 1 <= to <= of,
                 on_click=address.go,
                 kwargs={address.STEP: to},
             )
         st.caption(f"{number} of {of}", width="content")
+        if link:
+            st.page_link(
+                link.page, label=link.label, icon=":material/open_in_new:", query_params=dict(link.query)
+            )
         st.page_link("pages/overview.py", label="Leave the tour", icon=":material/close:")
+        came = " · shipped results" if chosen.answers and chosen.answers.shipped else ""
+        st.caption(f"{choices.summary(chosen.subject)}{came}", width="content")
+    _page_keys(key="tour-keys")
 
 
 def _picture(scene: Scene) -> None:
@@ -150,7 +179,7 @@ def _answered(scene: Scene) -> None:
         rows = {row["variant"]: row for row in gallery.accuracy_rows(scene.db, scene.answers)}
         if REFERENCE in rows:
             row = rows[REFERENCE]
-            st.markdown(f"Its first guess is right for **{row['top1']:.0%}** of {row['n']:,} pictures.")
+            st.markdown(f"Its first guess is right for **{row['top1']:.1%}** of {row['n']:,} pictures.")
         _another(scene)
 
 
@@ -289,7 +318,7 @@ def _broken(scene: Scene) -> None:
         width="stretch",
     )
     root = datasets.folder(scene.chosen.subject.dataset) / "val"
-    with st.container(key="guess"), st.grid("auto", min_column_width=150, gap="small"):
+    with st.container(key="guess"), st.grid("auto", min_column_width=172, gap="small"):
         for picture in twelve:
             with st.container():
                 pictures.thumbnail(root / picture.path, picture)
@@ -359,20 +388,37 @@ def _why(scene: Scene) -> None:
 
 
 @dataclass(frozen=True)
+class Link:
+    """Where to read on about a step."""
+
+    page: str
+    label: str
+    query: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Step:
     """One screen of the tour."""
 
     title: str
     draw: Callable[[Scene], None]
     is_there: Callable[[Scene], bool] = lambda scene: True
+    link: Link | None = None
 
+
+WRONG = ((address.VARIANT, INT8), (address.VERDICT, "wrong"))
 
 STEPS = (
     Step("A picture goes in", _shown),
-    Step("Probabilities come out", _answered),
+    Step("Probabilities come out", _answered, link=Link("pages/explorer.py", "All pictures")),
     Step("Quantizing: fewer digits", _rounding, _can_round),
-    Step("What it saves", _saved, lambda scene: bool(gallery.size_rows(scene.db, scene.chosen.subject))),
-    Step("What it breaks", _broken),
+    Step(
+        "What it saves",
+        _saved,
+        lambda scene: bool(gallery.size_rows(scene.db, scene.chosen.subject)),
+        Link("pages/size.py", "Every byte"),
+    ),
+    Step("What it breaks", _broken, link=Link("pages/explorer.py", "All of its mistakes", WRONG)),
     Step("Why it breaks", _why, lambda scene: _healthy(scene) is not None),
 )
 

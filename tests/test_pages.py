@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 from vitquant import accuracy, browse, database, jobs, labels, measurements, runs
 from vitquant.worker import OwnAnswer, PredictionWorker
 
-PAGES = ("overview", "explorer", "benchmark", "size")
+PAGES = ("overview", "tour", "explorer", "benchmark", "size")
 MEASURED = 30
 WRONG = {"fp32": {0, 1}, "qint8": set(range(2, 30)), "float16": {0, 1}}
 

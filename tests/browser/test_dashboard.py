@@ -90,7 +90,7 @@ def test_a_picture_is_opened_from_the_keyboard(page: Page, filled: Server) -> No
     visit(page, filled)
     first = page.locator("[class*=st-key-tile-] button").first
     page.get_by_role("combobox", name="Order").focus()
-    for _ in range(5):
+    for _ in range(8):
         page.keyboard.press("Tab")
         if first.evaluate("button => button === document.activeElement"):
             break
@@ -101,10 +101,11 @@ def test_a_picture_is_opened_from_the_keyboard(page: Page, filled: Server) -> No
 
 def test_only_the_pictures_that_a_variant_gets_wrong(page: Page, filled: Server) -> None:
     visit(page, filled)
-    page.get_by_role("combobox", name="Show").click()
-    page.get_by_role("option", name="Only pictures that fp32 gets wrong (2 of 30)").click()
+    page.get_by_role("radio", name="fp32").click()
+    settled(page)
+    page.get_by_role("radio", name="Wrong (2)").click()
     expect(page.locator("[class*=st-key-tile-] img")).to_have_count(2)
-    expect(page).to_have_url(re.compile("wrong=fp32"))
+    expect(page).to_have_url(re.compile("verdict=wrong"))
 
 
 def test_a_link_shows_the_same_in_another_window(page: Page, browser: Browser, filled: Server) -> None:

@@ -17,7 +17,18 @@ from vitquant.paths import sample_dir
 
 pytestmark = pytest.mark.browser
 
-PATHS = ("", "explorer", "explorer?variant=qint8&verdict=wrong", "explorer?picture=3", "benchmark", "size")
+PATHS = (
+    "",
+    "tour",
+    "tour?step=3",
+    "explorer",
+    "explorer?variant=qint8&verdict=wrong",
+    "explorer?view=confusions",
+    "explorer?view=own",
+    "explorer?picture=3",
+    "benchmark",
+    "size",
+)
 
 GUARD = """
 import os, socket
