@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from components.queue import Pace, duration
 from tests import drawn
 from tests.conftest import ROOT
-from vitquant import accuracy, browse, database, jobs, labels, measurements, runs
+from vitquant import accuracy, browse, database, jobs, labels, measurements, rounding, runs
 from vitquant.worker import OwnAnswer, PredictionWorker
 
 PAGES = ("overview", "tour", "explorer", "benchmark", "size")
@@ -442,6 +442,87 @@ def test_a_damaged_store_is_a_sentence(data_dir: Path, page: str) -> None:
     (data_dir / "vitquant.sqlite").write_bytes(b"not a database" * 1000)
     at = visit(page)
     assert "is not a store of vitquant's" in at.error[0].value
+
+
+# The tour
+
+
+def test_the_tour_leaves_out_what_is_not_there(plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PredictionWorker, "wake", lambda self, *of: None)
+    seen = []
+    for step in range(1, 5):
+        at = visit("tour", step=step)
+        seen.append(at.title[0].value)
+        assert at.button(key="tour-next").disabled == (step == 4)
+    assert seen == [
+        "A picture goes in",
+        "Probabilities come out",
+        "Quantizing: fewer digits",  # random weights are always here
+        "What it breaks",  # no sizes are measured, and this model has no healthy twin
+    ]
+    beyond = visit("tour", step=5)
+    assert any("goes from 1 to 4" in warning.value for warning in beyond.warning)
+
+
+def test_the_tour_wakes_the_model_at_its_first_step_and_stays_usable(
+    plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    woken = []
+    monkeypatch.setattr(PredictionWorker, "wake", lambda self, *of: woken.append(of))
+    at = visit("tour")
+    assert woken == [(drawn.MODEL, "random", 70)]
+    at.button(key="tour-next").click().run()
+    at.button(key="tour-next").click().run()
+    assert "The model is waking" in text_of(at)
+    at.slider(key="tour:bits").set_value(3).run()
+    assert "7 different values" in text_of(at)
+    at.button(key="tour-next").click().run()
+    assert at.title[0].value == "What it breaks"
+
+
+def test_the_tours_bits_are_those_that_can_be_simulated() -> None:
+    source = (ROOT / "pages" / "tour.py").read_text()
+    assert f"FEWEST_BITS, MOST_BITS = {rounding.FEWEST_BITS}, {rounding.MOST_BITS}" in source
+    assert rounding.levels(5) == 2**5 - 1
+
+
+def test_without_answers_the_tour_says_what_it_needs(pictures: Path) -> None:
+    assert "needs answers of fp32 and qint8" in text_of(visit("tour"))
+
+
+# The Explorer's other views
+
+
+def test_every_class_and_every_confusion_of_a_variant(plan: accuracy.Plan) -> None:
+    at = visit(view="classes", variant="fp32", versus="qint8")
+    table = at.dataframe[0].value
+    assert len(table) == 5
+    assert (table["fp32 top-1"] - table["qint8 top-1"]).tolist() == table["fp32 − qint8"].tolist()
+    at = visit(view="confusions", variant="fp32")
+    assert "Of its 2 wrong answers" in text_of(at)
+    at.toggle(key="no-diagonal").set_value(False).run()
+    assert not at.exception
+
+
+def test_a_small_measurement_offers_the_fuller_one(
+    plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("vitquant.machine.cpu_features", lambda: ("some other CPU",))
+        drawn.store_answers({"fp32": {0}, "qint8": {1}}, limit=26)
+    at = visit()
+    assert "answers to 26 pictures. A measurement of 30" in text_of(at)
+    [button] = [b for b in at.button if b.label == "Show that one"]
+    button.click().run()
+    assert "1 to 24 of 40" in text_of(at)
+    assert not [b for b in at.button if b.label == "Show that one"]
+
+
+def test_a_damaged_picture_is_told_apart_from_a_deleted_one(plan: accuracy.Plan) -> None:
+    file = plan.dataset.root / plan.example(0).path
+    file.write_bytes(file.read_bytes()[:100])
+    assert "damaged picture" in html_of(visit())
+    assert "damaged or cut short" in html_of(visit(picture=plan.order[0]))
 
 
 # One's own picture

@@ -33,6 +33,13 @@ SHOTS = (
     ("picture.png", "explorer?picture={broken}", 1280, "dark"),
     ("benchmark.png", "benchmark", 1280, "light"),
     ("size.png", "size", 1280, "light"),
+    ("pairs.png", "explorer?variant=qint8&versus=fp32&pair=lost&order=mistakes", 1280, "dark"),
+    ("classes.png", "explorer?view=classes&versus=fp32", 1280, "light"),
+    ("confusions.png", "explorer?view=confusions", 1280, "light"),
+    ("confusions-phone.png", "explorer?view=confusions&model=sample&variant=fp32", 390, "dark"),
+    ("own.png", "explorer?view=own", 1280, "light"),
+    ("tour-breaks.png", "tour?step=5", 1280, "light"),
+    ("tour-why.png", "tour?step=6", 1280, "dark"),
     ("explorer-phone.png", "explorer", 390, "light"),
 )
 
