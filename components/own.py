@@ -100,6 +100,8 @@ def _one(chosen: Choices, content: bytes, name: str, place: int) -> None:
     with left:
         pictures.enlarged(picture, f"Your picture {name}")
         st.caption(name + (": an animation, of which this is the first picture" if is_animated else ""))
+        if chosen.subject.is_random:
+            st.caption(f"{pictures.RANDOM.capitalize()}.")
         if max(picture.size) > 1.2 * min(picture.size):
             st.caption("The model sees it squeezed to a square.")
     with right:

@@ -30,7 +30,7 @@ _CSS = """
 [data-testid="stMainBlockContainer"] [data-testid="stCaptionContainer"] p { font-size: .95rem; }
 .st-key-tour-picture .vq-detail img { max-width: 300px; }
 [data-testid="stMainBlockContainer"] [data-testid="stMetricValue"] p { font-size: 2.2rem; }
-[class*="st-key-guess"] img { max-height: 88px; width: auto !important; }
+.st-key-guess .vq-tile img { width: 88px; align-self: flex-start; }
 [class*="st-key-guess"] .vq-verdict { font-size: .95rem; }
 .st-key-tour-steps { padding-top: .2rem; }
 </style>

@@ -1,9 +1,14 @@
 """Fixtures that every test file may use."""
 
 import os
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import drawn
+from vitquant import accuracy, database
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,3 +54,17 @@ def tiny_imagenet(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Pat
     folder = tmp_path_factory.mktemp("prepared")
     prepare(shared / "tiny-imagenet-200-val.zip", folder / "tiny-imagenet")
     return folder
+
+
+@pytest.fixture
+def plan(data_dir: Path) -> accuracy.Plan:
+    """40 drawn pictures, of which fp32 and qint8 have answered the first 30, most of them rightly."""
+    drawn.draw_split(data_dir / drawn.DATASET / "val", drawn.PER_CLASS, classes=drawn.CLASSES)
+    return drawn.store_answers({"fp32": {0, 1}, "qint8": {1, 2, 3, 29}}, limit=drawn.MEASURED)
+
+
+@pytest.fixture
+def db(plan: accuracy.Plan) -> Iterator[sqlite3.Connection]:
+    """The store, with the plan's answers."""
+    with database.opened() as db:
+        yield db

@@ -2,17 +2,23 @@
 
 import math
 import random
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from vitquant import accuracy, database, predictions
+from vitquant import accuracy, database, gallery, predictions
+from vitquant.gallery import AnswerSet, Subject
 from vitquant.predictions import Prediction
 
 MODEL = "dinov2_vits14_reg_lc"
 DATASET = "tiny-imagenet"
 EDGE = 64
+
+CLASSES, PER_CLASS, MEASURED = 5, 8, 30
+"""What the fixture two_variants draws, and how many of it are answered."""
+SUBJECT = Subject(MODEL, "random", DATASET, 70)
 _FINE = 4  # drawn so many times larger, then made smaller, for smooth edges
 
 Draw = ImageDraw.ImageDraw
@@ -204,3 +210,9 @@ def _prediction(true_class: int, position: int, *, is_wrong: bool) -> Prediction
         true_probability=0.05 if is_wrong else 0.9,
         kl_nats=0.5 if is_wrong else 0.0,
     )
+
+
+def only_set(db: sqlite3.Connection) -> AnswerSet:
+    """The one set of answers to SUBJECT."""
+    [answers] = gallery.answer_sets(db, SUBJECT)
+    return answers

@@ -2,43 +2,17 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from tests import drawn
-from vitquant import accuracy, browse, database, gallery, labels
+from vitquant import accuracy, browse, labels
 from vitquant.browse import Filter
-from vitquant.gallery import Subject
-
-SUBJECT = Subject(drawn.MODEL, "random", drawn.DATASET, 70)
-CLASSES, PER_CLASS, MEASURED = 5, 8, 30
-
-
-@pytest.fixture
-def plan(data_dir: Path) -> accuracy.Plan:
-    """40 drawn pictures, of which fp32 and qint8 have answered the first 30."""
-    drawn.draw_split(data_dir / drawn.DATASET / "val", PER_CLASS, classes=CLASSES)
-    return drawn.store_answers({"fp32": {0, 1}, "qint8": {1, 2, 3, 29}}, limit=MEASURED)
-
-
-@pytest.fixture
-def db(plan: accuracy.Plan) -> Iterator[sqlite3.Connection]:
-    with database.opened() as db:
-        yield db
-
-
-def only_set(db: sqlite3.Connection) -> gallery.AnswerSet:
-    [answers] = gallery.answer_sets(db, SUBJECT)
-    return answers
 
 
 def test_pictures_come_in_evaluation_order_with_every_verdict(
     db: sqlite3.Connection, plan: accuracy.Plan
 ) -> None:
-    answers = only_set(db)
+    answers = drawn.only_set(db)
     shown = browse.page(db, answers.dataset_id, answers.series_ids, Filter(), offset=0, limit=4)
     assert [p.picture for p in shown] == plan.order[:4]
     assert [{name: v.right for name, v in p.verdicts.items()} for p in shown] == [
@@ -52,13 +26,13 @@ def test_pictures_come_in_evaluation_order_with_every_verdict(
 
 
 def test_a_picture_that_nobody_answered_is_shown_without_verdicts(db: sqlite3.Connection) -> None:
-    answers = only_set(db)
+    answers = drawn.only_set(db)
     last = browse.page(db, answers.dataset_id, answers.series_ids, Filter(), offset=39)
     assert [p.verdicts for p in last] == [{}]
 
 
 def test_only_the_mistakes_of_one_variant(db: sqlite3.Connection) -> None:
-    answers = only_set(db)
+    answers = drawn.only_set(db)
     wanted = Filter(series=answers.series_ids["qint8"], verdict="wrong")
     shown = browse.page(db, answers.dataset_id, answers.series_ids, wanted)
     assert [p.position for p in shown] == [1, 2, 3, 29]
@@ -66,18 +40,18 @@ def test_only_the_mistakes_of_one_variant(db: sqlite3.Connection) -> None:
 
 
 def test_only_one_class(db: sqlite3.Connection) -> None:
-    answers = only_set(db)
+    answers = drawn.only_set(db)
     sizes = browse.class_sizes(db, answers.dataset_id)
-    assert list(sizes.values()) == [PER_CLASS] * CLASSES
+    assert list(sizes.values()) == [drawn.PER_CLASS] * drawn.CLASSES
     first = next(iter(sizes))
     wanted = Filter(class_index=first)
     shown = browse.page(db, answers.dataset_id, answers.series_ids, wanted)
     assert {p.class_index for p in shown} == {first}
-    assert len(shown) == browse.count(db, answers.dataset_id, wanted) == PER_CLASS
+    assert len(shown) == browse.count(db, answers.dataset_id, wanted) == drawn.PER_CLASS
 
 
 def test_the_neighbours_stay_within_the_filter(db: sqlite3.Connection, plan: accuracy.Plan) -> None:
-    answers = only_set(db)
+    answers = drawn.only_set(db)
     wanted = Filter(series=answers.series_ids["qint8"], verdict="wrong")
     place = browse.place(db, answers.dataset_id, wanted, plan.order[2])
     assert (place.number, place.count) == (2, 4)
@@ -90,7 +64,7 @@ def test_the_neighbours_stay_within_the_filter(db: sqlite3.Connection, plan: acc
 
 
 def test_one_picture_and_its_answers(db: sqlite3.Connection, plan: accuracy.Plan) -> None:
-    answers = only_set(db)
+    answers = drawn.only_set(db)
     picture = browse.picture(db, answers.dataset_id, answers.series_ids, plan.order[5])
     assert picture is not None
     assert picture.position == 5
@@ -104,7 +78,7 @@ def test_one_picture_and_its_answers(db: sqlite3.Connection, plan: accuracy.Plan
 
 def positions(db: sqlite3.Connection, **choices: object) -> list[int]:
     """The positions that qint8's filter, compared with fp32, lets through."""
-    answers = only_set(db)
+    answers = drawn.only_set(db)
     ids = answers.series_ids
     wanted = replace(Filter(series=ids["qint8"], other=ids["fp32"]), **choices)
     shown = browse.page(db, answers.dataset_id, ids, wanted, limit=100)
@@ -123,14 +97,14 @@ def test_each_verdict_and_each_pair_lets_through_what_it_says(db: sqlite3.Connec
 
 
 def test_both_wrong_with_different_answers(db: sqlite3.Connection) -> None:
-    qint8 = only_set(db).series_ids["qint8"]
+    qint8 = drawn.only_set(db).series_ids["qint8"]
     db.execute("UPDATE predictions SET index1 = 999 WHERE series_id = ? AND position = 1", (qint8,))
     assert positions(db, pair="apart") == [1]
     assert 1 not in positions(db, pair="agree")
 
 
 def test_close_is_in_the_top5_but_not_first(db: sqlite3.Connection) -> None:
-    qint8 = only_set(db).series_ids["qint8"]
+    qint8 = drawn.only_set(db).series_ids["qint8"]
     for position, rank in ((1, 5), (2, 6), (3, 2)):
         db.execute(
             "UPDATE predictions SET true_rank = ? WHERE series_id = ? AND position = ?", (rank, qint8, position)
@@ -139,7 +113,7 @@ def test_close_is_in_the_top5_but_not_first(db: sqlite3.Connection) -> None:
 
 
 def test_confidence_and_answer(db: sqlite3.Connection) -> None:
-    qint8 = only_set(db).series_ids["qint8"]
+    qint8 = drawn.only_set(db).series_ids["qint8"]
     db.execute("UPDATE predictions SET probability1 = 0.5 WHERE series_id = ? AND position = 7", (qint8,))
     assert positions(db, confidence=(0.4, 0.6)) == [7]
     [answer] = db.execute(
@@ -151,13 +125,13 @@ def test_confidence_and_answer(db: sqlite3.Connection) -> None:
 
 
 def test_several_classes_from_a_search(db: sqlite3.Connection) -> None:
-    sizes = list(browse.class_sizes(db, only_set(db).dataset_id))
-    assert len(positions(db, classes=tuple(sizes[:2]))) == 2 * PER_CLASS
+    sizes = list(browse.class_sizes(db, drawn.only_set(db).dataset_id))
+    assert len(positions(db, classes=tuple(sizes[:2]))) == 2 * drawn.PER_CLASS
     assert positions(db, classes=()) == []
 
 
 def test_every_choice_says_how_many_pictures_it_would_leave(db: sqlite3.Connection) -> None:
-    answers = only_set(db)
+    answers = drawn.only_set(db)
     ids = answers.series_ids
     wanted = Filter(series=ids["qint8"], other=ids["fp32"], verdict="wrong", pair="lost")
     counts = browse.counts(db, answers.dataset_id, wanted)
@@ -172,7 +146,7 @@ def test_every_choice_says_how_many_pictures_it_would_leave(db: sqlite3.Connecti
 
 
 def test_the_surest_mistakes_and_the_farthest_from_fp32_come_first(db: sqlite3.Connection) -> None:
-    qint8 = only_set(db).series_ids["qint8"]
+    qint8 = drawn.only_set(db).series_ids["qint8"]
     for position, sure, kl in ((3, 0.99, 0.1), (29, 0.95, 7.0)):
         db.execute(
             "UPDATE predictions SET probability1 = ?, kl_nats = ? WHERE series_id = ? AND position = ?",
@@ -191,7 +165,7 @@ def test_a_seed_shuffles_always_the_same_way(db: sqlite3.Connection) -> None:
 
 
 def test_neighbours_follow_the_order(db: sqlite3.Connection, plan: accuracy.Plan) -> None:
-    answers = only_set(db)
+    answers = drawn.only_set(db)
     wanted = Filter(order="random", seed=5)
     listed = [p.picture for p in browse.page(db, answers.dataset_id, {}, wanted, limit=40)]
     place = browse.place(db, answers.dataset_id, wanted, listed[17])
@@ -199,7 +173,7 @@ def test_neighbours_follow_the_order(db: sqlite3.Connection, plan: accuracy.Plan
 
 
 def test_a_filter_that_lets_nothing_through_has_no_neighbours(db: sqlite3.Connection) -> None:
-    answers = only_set(db)
+    answers = drawn.only_set(db)
     nowhere = browse.place(db, answers.dataset_id, Filter(classes=()), 0)
     assert (nowhere.number, nowhere.count, nowhere.previous, nowhere.next) == (0, 0, None, None)
 
@@ -222,19 +196,19 @@ def test_which_facets_narrow_a_filter(db: sqlite3.Connection) -> None:
 
 
 def test_every_class_with_what_two_variants_have_right(db: sqlite3.Connection) -> None:
-    answers = only_set(db)
+    answers = drawn.only_set(db)
     ids = answers.series_ids
     rows = browse.class_rows(db, answers.dataset_id, ids["qint8"], ids["fp32"])
-    assert sum(row.pictures for row in rows) == MEASURED
-    assert sum(row.right for row in rows) == MEASURED - 4
-    assert sum(row.other_right or 0 for row in rows) == MEASURED - 2
+    assert sum(row.pictures for row in rows) == drawn.MEASURED
+    assert sum(row.right for row in rows) == drawn.MEASURED - 4
+    assert sum(row.other_right or 0 for row in rows) == drawn.MEASURED - 2
     assert all(row.other_right is None for row in browse.class_rows(db, answers.dataset_id, ids["qint8"], None))
 
 
 def test_where_answers_go(db: sqlite3.Connection) -> None:
-    answers = only_set(db)
+    answers = drawn.only_set(db)
     found = browse.confusions(db, answers.dataset_id, answers.series_ids["qint8"])
-    assert sum(confusion.pictures for confusion in found) == MEASURED
+    assert sum(confusion.pictures for confusion in found) == drawn.MEASURED
     wrong = [confusion for confusion in found if confusion.class_index != confusion.answer]
     assert sum(confusion.pictures for confusion in wrong) == 4
     confused = browse.most_confused(found, 100)
@@ -243,7 +217,7 @@ def test_where_answers_go(db: sqlite3.Connection) -> None:
 
 
 def test_a_selection_as_rows_for_a_file(db: sqlite3.Connection, plan: accuracy.Plan) -> None:
-    answers = only_set(db)
+    answers = drawn.only_set(db)
     wanted = Filter(series=answers.series_ids["qint8"], verdict="wrong")
     rows = list(browse.export(db, answers.dataset_id, answers.series_ids, wanted))
     assert [row["picture"] for row in rows] == [plan.order[p] for p in (1, 2, 3, 29)]
@@ -255,7 +229,7 @@ def test_a_selection_as_rows_for_a_file(db: sqlite3.Connection, plan: accuracy.P
 
 
 def test_pictures_by_who_has_them_right(db: sqlite3.Connection) -> None:
-    answers = only_set(db)
+    answers = drawn.only_set(db)
     only_qint8 = browse.by_verdicts(db, answers, right=["fp32"], wrong=["qint8"], limit=10)
     assert {picture.position for picture in only_qint8} <= {2, 3, 29}
     assert len({picture.class_index for picture in only_qint8}) == len(only_qint8) > 0

@@ -1,56 +1,34 @@
 """What pages ask of stored predictions: filters, neighbours, what has changed since."""
 
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests import drawn
-from vitquant import accuracy, database, gallery, runs
-from vitquant.gallery import Conditions, Subject
-
-SUBJECT = Subject(drawn.MODEL, "random", drawn.DATASET, 70)
-CLASSES, PER_CLASS, MEASURED = 5, 8, 30
-
-
-@pytest.fixture
-def plan(data_dir: Path) -> accuracy.Plan:
-    """40 drawn pictures, of which fp32 and qint8 have answered the first 30."""
-    drawn.draw_split(data_dir / drawn.DATASET / "val", PER_CLASS, classes=CLASSES)
-    return drawn.store_answers({"fp32": {0, 1}, "qint8": {1, 2, 3, 29}}, limit=MEASURED)
-
-
-@pytest.fixture
-def db(plan: accuracy.Plan) -> Iterator[sqlite3.Connection]:
-    with database.opened() as db:
-        yield db
+from vitquant import accuracy, gallery, runs
+from vitquant.gallery import Conditions
 
 
 def today(db: sqlite3.Connection) -> Conditions:
-    return gallery.conditions(db, SUBJECT, gallery.register(db, drawn.DATASET)[1])
-
-
-def only_set(db: sqlite3.Connection) -> gallery.AnswerSet:
-    [answers] = gallery.answer_sets(db, SUBJECT)
-    return answers
+    return gallery.conditions(db, drawn.SUBJECT, gallery.register(db, drawn.DATASET)[1])
 
 
 def test_what_was_measured_last_comes_first(db: sqlite3.Connection) -> None:
     plan = drawn.store_answers({"fp32": set()}, limit=3, image_size=84)
     db.execute("UPDATE series SET measured_at = '2999' WHERE id = ?", (plan.series["fp32"].id,))
-    assert gallery.subjects(db) == [replace(SUBJECT, image_size=84), SUBJECT]
+    assert gallery.subjects(db) == [replace(drawn.SUBJECT, image_size=84), drawn.SUBJECT]
 
 
 def test_the_variants_of_a_set_are_in_the_recipes_order(db: sqlite3.Connection) -> None:
-    answers = only_set(db)
+    answers = drawn.only_set(db)
     assert list(answers.series) == ["fp32", "qint8"]
-    assert answers.answered == MEASURED
+    assert answers.answered == drawn.MEASURED
 
 
 def test_nothing_has_changed_right_after_measuring(db: sqlite3.Connection) -> None:
-    for series in only_set(db).series.values():
+    for series in drawn.only_set(db).series.values():
         assert gallery.changes(series.identity, today(db)) == ()
 
 
@@ -69,14 +47,14 @@ def test_nothing_has_changed_right_after_measuring(db: sqlite3.Connection) -> No
 def test_what_has_changed_is_named(
     db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, changed: dict[str, str], named: str
 ) -> None:
-    identity = replace(only_set(db).series["qint8"].identity, engine="x86")
+    identity = replace(drawn.only_set(db).series["qint8"].identity, engine="x86")
     now = replace(today(db), engine="x86")
     [change] = gallery.changes(identity, replace(now, **changed))
     assert named in change
 
 
 def test_a_new_recipe_version_is_named(db: sqlite3.Connection) -> None:
-    identity = only_set(db).series["qint8"].identity
+    identity = drawn.only_set(db).series["qint8"].identity
     [change] = gallery.changes(replace(identity, recipe_version=0), today(db))
     assert change == "the recipe of qint8 (version 0 then, 1 now)"
     [gone] = gallery.changes(replace(identity, variant="qint3"), today(db))
@@ -89,20 +67,20 @@ def test_a_few_answers_on_demand_do_not_hide_a_measurement(
     monkeypatch.setattr("vitquant.machine.version_of", lambda package: "9.9.9")
     newer = drawn.store_answers({"fp32": set()}, limit=2).series["fp32"]
     db.execute("UPDATE series SET measured_at = '2999' WHERE id = ?", (newer.id,))
-    assert [s.answered for s in gallery.answer_sets(db, SUBJECT)] == [MEASURED, 2]
+    assert [s.answered for s in gallery.answer_sets(db, drawn.SUBJECT)] == [drawn.MEASURED, 2]
     drawn.store_answers({"fp32": set()}, limit=25)
     db.execute("UPDATE series SET measured_at = '2999' WHERE id = ?", (newer.id,))
-    assert [s.answered for s in gallery.answer_sets(db, SUBJECT)] == [25, MEASURED]
+    assert [s.answered for s in gallery.answer_sets(db, drawn.SUBJECT)] == [25, drawn.MEASURED]
 
 
 def test_answers_on_demand_do_not_count_as_a_sample(db: sqlite3.Connection) -> None:
-    answers = only_set(db)
+    answers = drawn.only_set(db)
     fp32 = answers.series_ids["fp32"]
     db.execute("DELETE FROM predictions WHERE series_id = ? AND position BETWEEN 10 AND 20", (fp32,))
     assert gallery.measured_without_gap(db, fp32) == 10
     rows = {row["variant"]: row for row in gallery.accuracy_rows(db, answers)}
     assert (rows["fp32"]["n"], rows["fp32"]["top1"]) == (10, 0.8)
-    assert rows["qint8"]["n"] == MEASURED
+    assert rows["qint8"]["n"] == drawn.MEASURED
 
 
 def test_finished_runs_of_this_model_only(db: sqlite3.Connection) -> None:
@@ -115,7 +93,7 @@ def test_finished_runs_of_this_model_only(db: sqlite3.Connection) -> None:
     wanted = add(drawn.MODEL, "done")
     add(drawn.MODEL, "failed")
     add("dinov2_vitb14_lc", "done")
-    assert [run.id for run in gallery.finished_runs(db, "size", SUBJECT)] == [wanted]
+    assert [run.id for run in gallery.finished_runs(db, "size", drawn.SUBJECT)] == [wanted]
 
 
 def test_a_new_picture_changes_the_fingerprint(plan: accuracy.Plan, data_dir: Path) -> None:

@@ -33,7 +33,7 @@ def expect_no_scrolling(page: Page) -> None:
     assert page.get_by_test_id("stMain").evaluate(heights) <= 0
 
 
-def test_a_presenter_goes_through_the_tour_with_a_clicker(
+def test_a_presenter_goes_through_the_tour_by_keyboard_alone(
     browser: Browser, serve: Callable[[], Server]
 ) -> None:
     server = serve()
@@ -41,7 +41,7 @@ def test_a_presenter_goes_through_the_tour_with_a_clicker(
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
         visit(page, server, "")
-        page.get_by_role("button", name="Take the tour").click()
+        page.get_by_role("button", name="Take the tour").press("Enter")
         for number in range(1, STEPS + 1):
             expect_step(page, number)
             expect(page.get_by_test_id("stAlertContentError")).to_have_count(0)
@@ -73,7 +73,7 @@ def _round_the_weights(page: Page) -> None:
 def _guess(page: Page) -> None:
     expect(page.locator(".st-key-guess img")).to_have_count(12)
     expect(page.locator(".st-key-guess .vq-sign")).to_have_count(0)  # no answers before the guess
-    page.get_by_role("button", name="Show the answers").click()
+    page.get_by_role("button", name="Show the answers").press("Enter")
     expect(page.locator(".st-key-guess .vq-sign")).to_have_count(12)
     expect(page.get_by_text(re.compile(r"You said 6\. It recognises \d+ of 12"))).to_be_visible()
 
@@ -81,6 +81,6 @@ def _guess(page: Page) -> None:
 def _turn_the_channels_off(page: Page) -> None:
     recognised = page.get_by_test_id("stMetricValue").nth(1)
     collapsed = recognised.inner_text()
-    page.get_by_text("Turn the loud channels off").click()
+    page.get_by_role("switch", name="Turn the loud channels off").press("Space")
     expect(recognised).not_to_have_text(collapsed)
     assert float(recognised.inner_text().rstrip("%")) > 80 > 40 > float(collapsed.rstrip("%"))
