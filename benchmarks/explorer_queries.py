@@ -18,7 +18,7 @@ from collections.abc import Callable
 import psutil
 from streamlit.testing.v1 import AppTest
 
-from vitquant import browse, database, labels, paths, predictions
+from vitquant import browse, confusions, database, labels, paths, predictions
 from vitquant.browse import Filter
 from vitquant.predictions import Identity
 from vitquant.variants import RECIPES
@@ -144,8 +144,8 @@ def _measure(given: argparse.Namespace) -> None:
             "counts beside the choices": lambda wanted: browse.counts(db, dataset, wanted),
             "a page of pictures": lambda wanted: browse.page(db, dataset, by_name, wanted),
             "a picture's neighbours": lambda wanted: browse.place(db, dataset, wanted, 17),
-            "classes": lambda wanted: browse.class_rows(db, dataset, wanted.series or 1, wanted.other),
-            "confusions": lambda wanted: browse.confusions(db, dataset, wanted.series or 1),
+            "classes": lambda wanted: confusions.by_class(db, dataset, wanted.series or 1, wanted.other),
+            "confusions": lambda wanted: confusions.by_pair(db, dataset, wanted.series or 1),
         }
         process = psutil.Process()
         print(f"{given.pictures:,} pictures x {given.variants} variants, {given.times} random filters each")

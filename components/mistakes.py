@@ -9,8 +9,8 @@ import streamlit as st
 
 from components import address, pictures
 from components.filters import Wanted
-from vitquant import browse, charts, labels
-from vitquant.browse import Confusion
+from vitquant import charts, confusions, labels
+from vitquant.confusions import Confusion
 
 MOST_CONFUSED = 14
 """Classes of the matrix: their squares do not touch on a phone."""
@@ -33,7 +33,7 @@ def _show_pictures(**choices: object) -> None:
 def classes(db: sqlite3.Connection, dataset_id: int, wanted: Wanted) -> None:
     """Every class with the share that the variant has right, and the difference from another variant."""
     assert wanted.filter.series is not None and wanted.variant is not None
-    rows = browse.class_rows(db, dataset_id, wanted.filter.series, wanted.filter.other)
+    rows = confusions.by_class(db, dataset_id, wanted.filter.series, wanted.filter.other)
     table = pd.DataFrame(
         {
             "class": [pictures.class_title(row.class_index) for row in rows],
@@ -93,10 +93,10 @@ def _row_chosen(key: str, wnids: Sequence[str]) -> None:
 # Confusions
 
 
-def confusions(db: sqlite3.Connection, dataset_id: int, wanted: Wanted) -> None:
+def pairs(db: sqlite3.Connection, dataset_id: int, wanted: Wanted) -> None:
     """What the variant answers instead of the truth: in all, and class by class."""
     assert wanted.filter.series is not None and wanted.variant is not None
-    found = browse.confusions(db, dataset_id, wanted.filter.series)
+    found = confusions.by_pair(db, dataset_id, wanted.filter.series)
     wrong = [confusion for confusion in found if confusion.class_index != confusion.answer]
     if not wrong:
         st.info(f"{wanted.variant} has every answered picture right.", icon=":material/check:")
@@ -142,7 +142,7 @@ def _bar_chosen(key: str, answers: Sequence[int]) -> None:
 
 def _matrix(variant: str, found: Sequence[Confusion]) -> None:
     st.subheader("Confusion matrix", anchor=False)
-    shown = browse.most_confused(found, MOST_CONFUSED)
+    shown = confusions.most_confused(found, MOST_CONFUSED)
     hide = st.toggle(
         "Hide the diagonal",
         value=True,

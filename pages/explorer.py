@@ -118,7 +118,7 @@ def _mistakes(db: sqlite3.Connection, chosen: Choices, wanted: Wanted, view: str
             filters.versus_field(db, wanted)
     if chosen.subject.is_random:
         st.warning(f"{pictures.RANDOM.capitalize()}.", icon=":material/casino:")
-    draw = mistakes.classes if view == CLASSES else mistakes.confusions
+    draw = mistakes.classes if view == CLASSES else mistakes.pairs
     draw(db, chosen.dataset_id, wanted)
     provenance.of_answers(chosen)
 

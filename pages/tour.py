@@ -7,8 +7,9 @@ from pathlib import Path
 
 import streamlit as st
 
-from components import address, choices, frame, pictures, server
+from components import address, choices, frame, pictures, presenting, server
 from components.choices import Choices
+from components.presenting import Link
 from vitquant import browse, catalog, charts, datasets, gallery, images
 from vitquant.accuracy import REFERENCE
 from vitquant.browse import Filter, Picture
@@ -21,40 +22,6 @@ GUESSED = 12
 FEWEST_BITS, MOST_BITS = 2, 8
 """As vitquant.rounding has them, which imports torch; a test holds the two together."""
 LARGEST_SEED = 999_999
-
-_CSS = """
-<style>
-[data-testid="stMainBlockContainer"] { padding: 3.6rem clamp(1rem, 4vw, 4rem) .5rem; }
-[data-testid="stMainBlockContainer"] h1 { font-size: 2.1rem; padding: 0 0 .4rem; }
-[data-testid="stMainBlockContainer"] [data-testid="stMarkdownContainer"] p { font-size: 1.2rem; }
-[data-testid="stMainBlockContainer"] [data-testid="stCaptionContainer"] p { font-size: .95rem; }
-.st-key-tour-picture .vq-detail img { max-width: 300px; }
-[data-testid="stMainBlockContainer"] [data-testid="stMetricValue"] p { font-size: 2.2rem; }
-.st-key-guess .vq-tile img { width: 88px; align-self: flex-start; }
-[class*="st-key-guess"] .vq-verdict { font-size: .95rem; }
-.st-key-tour-steps { padding-top: .2rem; }
-</style>
-"""
-
-
-_page_keys = st.components.v2.component(
-    "vitquant_page_keys",
-    html="<span></span>",
-    js="""
-// What presenters' clickers send turns the steps, also where a slider has the focus and would take it.
-export default function() {
-  const turn = (event) => {
-    const key = { PageDown: "next", PageUp: "back" }[event.key];
-    if (!key || event.ctrlKey || event.altKey || event.metaKey) return;
-    event.preventDefault();
-    event.stopImmediatePropagation();
-    document.querySelector(`.st-key-tour-${key} button`)?.click();
-  };
-  window.addEventListener("keydown", turn, true);
-  return () => window.removeEventListener("keydown", turn, true);
-}
-""",
-)
 
 
 @dataclass(frozen=True)
@@ -74,7 +41,7 @@ class Scene:
 
 
 def show(db: sqlite3.Connection) -> None:
-    st.html(_CSS)
+    presenting.style_sheet()
     chosen = choices.choose(db)
     pictures.style_sheet()
     scene = _scene(db, chosen)
@@ -92,7 +59,7 @@ def show(db: sqlite3.Connection) -> None:
     step = steps[number - 1]
     st.title(step.title, anchor=False)
     step.draw(scene)
-    _next_and_back(chosen, number, len(steps), step.link)
+    presenting.next_and_back(chosen, number, len(steps), step.link)
 
 
 def _scene(db: sqlite3.Connection, chosen: Choices) -> Scene | None:
@@ -106,33 +73,6 @@ def _scene(db: sqlite3.Connection, chosen: Choices) -> Scene | None:
     picture = browse.picture(db, answers.dataset_id, answers.series_ids, telling[place])
     assert picture is not None
     return Scene(db, chosen, answers, picture, telling, place)
-
-
-def _next_and_back(chosen: Choices, number: int, of: int, link: "Link | None") -> None:
-    with st.container(horizontal=True, vertical_alignment="center", key="tour-steps"):
-        for title, icon, to in (
-            ("Back", ":material/arrow_back:", number - 1),
-            ("Next", ":material/arrow_forward:", number + 1),
-        ):
-            st.button(
-                title,
-                icon=icon,
-                key=f"tour-{title.lower()}",
-                help="PageDown and PageUp turn the steps, too.",
-                type="primary" if title == "Next" else "secondary",
-                disabled=not 1 <= to <= of,
-                on_click=address.go,
-                kwargs={address.STEP: to},
-            )
-        st.caption(f"{number} of {of}", width="content")
-        if link:
-            st.page_link(
-                link.page, label=link.label, icon=":material/open_in_new:", query_params=dict(link.query)
-            )
-        st.page_link("pages/overview.py", label="Leave the tour", icon=":material/close:")
-        came = " · shipped results" if chosen.answers and chosen.answers.shipped else ""
-        st.caption(f"{choices.summary(chosen.subject)}{came}", width="content")
-    _page_keys(key="tour-keys")
 
 
 def _picture(scene: Scene) -> None:
@@ -385,15 +325,6 @@ def _why(scene: Scene) -> None:
             "Large vision transformers grow such channels by themselves; here they were planted (see the "
             "Overview)."
         )
-
-
-@dataclass(frozen=True)
-class Link:
-    """Where to read on about a step."""
-
-    page: str
-    label: str
-    query: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

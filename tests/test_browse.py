@@ -5,7 +5,7 @@ import sqlite3
 from dataclasses import replace
 
 from tests import drawn
-from vitquant import accuracy, browse, labels
+from vitquant import accuracy, browse, confusions, labels
 from vitquant.browse import Filter
 
 
@@ -198,22 +198,24 @@ def test_which_facets_narrow_a_filter(db: sqlite3.Connection) -> None:
 def test_every_class_with_what_two_variants_have_right(db: sqlite3.Connection) -> None:
     answers = drawn.only_set(db)
     ids = answers.series_ids
-    rows = browse.class_rows(db, answers.dataset_id, ids["qint8"], ids["fp32"])
+    rows = confusions.by_class(db, answers.dataset_id, ids["qint8"], ids["fp32"])
     assert sum(row.pictures for row in rows) == drawn.MEASURED
     assert sum(row.right for row in rows) == drawn.MEASURED - 4
     assert sum(row.other_right or 0 for row in rows) == drawn.MEASURED - 2
-    assert all(row.other_right is None for row in browse.class_rows(db, answers.dataset_id, ids["qint8"], None))
+    assert all(
+        row.other_right is None for row in confusions.by_class(db, answers.dataset_id, ids["qint8"], None)
+    )
 
 
 def test_where_answers_go(db: sqlite3.Connection) -> None:
     answers = drawn.only_set(db)
-    found = browse.confusions(db, answers.dataset_id, answers.series_ids["qint8"])
+    found = confusions.by_pair(db, answers.dataset_id, answers.series_ids["qint8"])
     assert sum(confusion.pictures for confusion in found) == drawn.MEASURED
     wrong = [confusion for confusion in found if confusion.class_index != confusion.answer]
     assert sum(confusion.pictures for confusion in wrong) == 4
-    confused = browse.most_confused(found, 100)
+    confused = confusions.most_confused(found, 100)
     assert set(confused) == {c.class_index for c in wrong} | {c.answer for c in wrong}
-    assert browse.most_confused(found, 1)[0] in confused
+    assert confusions.most_confused(found, 1)[0] in confused
 
 
 def test_a_selection_as_rows_for_a_file(db: sqlite3.Connection, plan: accuracy.Plan) -> None:

@@ -44,6 +44,7 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError(f"the worker was asked {question}")
 
     monkeypatch.setattr(PredictionWorker, "predict_picture", predict_picture)
+    monkeypatch.setattr(PredictionWorker, "wake", lambda self, *of: None)
 
 
 @pytest.fixture
@@ -447,8 +448,7 @@ def test_a_damaged_store_is_a_sentence(data_dir: Path, page: str) -> None:
 # The tour
 
 
-def test_the_tour_leaves_out_what_is_not_there(plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PredictionWorker, "wake", lambda self, *of: None)
+def test_the_tour_leaves_out_what_is_not_there(plan: accuracy.Plan) -> None:
     seen = []
     for step in range(1, 5):
         at = visit("tour", step=step)
