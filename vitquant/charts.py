@@ -144,11 +144,12 @@ def trade_off(rows: pd.DataFrame, cost: str, title: str) -> go.Figure:
         fillcolor="rgba(128,128,128,.16)",
     )
     figure.add_annotation(
-        x=largest * 0.13,
-        y=1.0,
-        text="costs nothing, loses nothing:<br>out of reach",
+        x=0,
+        y=0.89,
+        text="costs nothing,<br>loses nothing:<br>out of reach",
         showarrow=False,
         xanchor="left",
+        yanchor="top",
         align="left",
         font={"size": 11},
     )
