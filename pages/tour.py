@@ -169,8 +169,11 @@ def _rounded_answer(scene: Scene, bits: int) -> None:
     if asked not in kept:
         worker = server.prediction_worker()
         if not worker.is_ready(subject.model, subject.weights, subject.image_size):
+            if worker.problem:
+                st.warning(worker.problem, icon=":material/hourglass_disabled:")
+            else:
+                st.info("The model is waking, which takes some seconds.", icon=":material/hourglass_top:")
             _wake(scene.chosen)
-            st.info("The model is waking, which takes some seconds.", icon=":material/hourglass_top:")
             return
         try:
             png = images.shrunk_png(images.open_rgb(scene.file), 1024)

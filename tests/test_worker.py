@@ -126,6 +126,20 @@ def test_rounding_to_fewer_bits_moves_the_answer_away(db: sqlite3.Connection, wo
     )
 
 
+def test_while_times_are_taken_the_model_is_not_woken_and_says_why(
+    db: sqlite3.Connection, worker: PredictionWorker
+) -> None:
+    run = runs.add(db, "latency", {}, {}, {})
+    runs.claim(db, run.id, run.identity, {})  # by this very process, so that it counts as alive
+    worker.wake(**ASKED)  # type: ignore[arg-type]
+    deadline = time.monotonic() + 120
+    while worker.problem is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert "Times are being taken" in worker.problem
+    assert not worker.is_ready(**ASKED)  # type: ignore[arg-type]
+
+
 def test_weights_that_are_not_here_are_a_sentence(db: sqlite3.Connection, worker: PredictionWorker) -> None:
     with pytest.raises(VitquantError, match="no longer here"):
         worker.predict_own(model="dinov2_vitg14_lc", weights="hub", variants=["fp32"], png=b"", image_size=70)

@@ -55,6 +55,7 @@ class PredictionWorker:
         self._process: subprocess.Popen[str] | None = None
         self._woken: tuple[str, str, int] | None = None  # what wake() was last asked to load
         self._ready: tuple[str, str, int] | None = None  # what it has loaded
+        self.problem: str | None = None  # why it could not be woken, where it could not
 
     @property
     def is_awake(self) -> bool:
@@ -121,7 +122,7 @@ class PredictionWorker:
         of = (model, weights, image_size)
         if self._woken == of and self.is_awake:
             return
-        self._woken = of
+        self._woken, self._ready, self.problem = of, None, None
         png = io.BytesIO()
         Image.new("RGB", (64, 64)).save(png, "PNG")
 
@@ -131,8 +132,8 @@ class PredictionWorker:
                     model=model, weights=weights, bits=8, png=png.getvalue(), image_size=image_size
                 )
                 self._ready = of
-            except VitquantError:
-                self._woken = None  # whoever asks next is told why
+            except VitquantError as error:
+                self._woken, self.problem = None, str(error)
 
         threading.Thread(target=ask, daemon=True).start()
 
