@@ -271,6 +271,11 @@ def accuracy_rows(db: sqlite3.Connection, answers: AnswerSet) -> list[dict[str, 
 
 def measured_without_gap(db: sqlite3.Connection, series_id: int) -> int:
     """How many positions, counted from the first, this series has answered without leaving one out."""
+    n, last = db.execute(
+        "SELECT count(*), max(position) FROM predictions WHERE series_id = ?", (series_id,)
+    ).fetchone()
+    if n == 0 or last == n - 1:  # the usual case, without sorting out gaps
+        return int(n)
     [n] = db.execute(
         "SELECT count(*) FROM (SELECT position, row_number() OVER (ORDER BY position) - 1 AS place "
         "FROM predictions WHERE series_id = ?) WHERE position = place",
