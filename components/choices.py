@@ -169,7 +169,7 @@ def _subject(measured: Sequence[Subject]) -> Subject:
 
     names = list(catalog.DATASETS)
     of_weights = [s for s in of_model if s.weights == source]
-    usual = next((s.dataset for s in of_weights), _usual_dataset(model))
+    usual = next((s.dataset for s in of_weights), gallery.usual_dataset(model))
     dataset = address.value_of(address.DATASET, names, usual, what="dataset")
     st.selectbox(
         "Pictures",
@@ -238,14 +238,6 @@ def _asked_size() -> list[int]:
 def _own_weights_are_here(model: str) -> bool:
     own = weights.resolve(model)
     return sample.is_here() if own.source == "bundled" else weights.is_here(own)
-
-
-def _usual_dataset(model: str) -> str:
-    """The pictures that a model was made for, or else the ones that are here."""
-    first, other = "tiny-imagenet", "sample"
-    if catalog.model(model).home == "bundled":
-        first, other = other, first
-    return other if datasets.is_here(other) and not datasets.is_here(first) else first
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

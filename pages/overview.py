@@ -18,7 +18,10 @@ from vitquant.variants import RECIPES
 
 INT8 = "qint8"
 IN_A_STRIP = 3
-PLAIN = {REFERENCE: "The original", INT8: "With 8-bit numbers", "float16": "With 16-bit numbers"}
+PLAIN = {
+    REFERENCE: "The original",
+    INT8: "With 8-bit numbers",
+}
 PLANTED = """
 **What was done to this model.** It is the sample model with a few of its inner channels turned up: in every
 LayerNorm four channels are multiplied by 256, and the layer after it divides them by 256 again. In ordinary
@@ -46,6 +49,8 @@ def show(db: sqlite3.Connection) -> None:
         _nothing_yet(chosen)
         return
     provenance.stale(chosen.stale)
+    if address.BESIDE in st.query_params and beside is None:
+        _healthy_is_missing(chosen)
     if chosen.subject.is_random:
         st.warning(f"{pictures.RANDOM.capitalize()}.", icon=":material/casino:")
     _head(db, chosen, chosen.answers, beside)
@@ -93,6 +98,20 @@ def _beside(db: sqlite3.Connection, chosen: Choices) -> AnswerSet | None:
     return next((a for a in found if REFERENCE in a.series), None)
 
 
+def _healthy_is_missing(chosen: Choices) -> None:
+    """The healthy model was asked for, and has not answered these pictures yet."""
+    healthy = _healthy(chosen.subject)
+    if healthy is None:
+        return
+    st.info(f"{healthy.model} is not measured yet for these choices.", icon=":material/healing:")
+    if chosen.pictures_here:
+        st.button(
+            f"Measure {healthy.model} on the first {choices.FIRST_PICTURES} pictures",
+            on_click=queue.start,
+            args=(choices.first_accuracy_request(healthy),),
+        )
+
+
 def _switch(subject: Subject) -> None:
     healthy = _healthy(subject)
     if healthy is None:
@@ -113,7 +132,12 @@ def _head(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet, beside: A
     variant = INT8 if INT8 in answers.series else None
     telling = browse.telling(db, answers, variant) if variant else []
     if not variant or not telling:
-        st.subheader("No picture here that the original gets right and 8-bit numbers get wrong", anchor=False)
+        st.subheader(
+            "No picture among those measured that the original gets right and 8-bit numbers get wrong"
+            if variant
+            else "8-bit numbers are not measured yet for these choices",
+            anchor=False,
+        )
         _switch(chosen.subject)
         return
     number = _number(len(telling))
@@ -147,6 +171,8 @@ def _healthy_answers(db: sqlite3.Connection, beside: AnswerSet, picture: int, cl
     st.subheader("The healthy model, on the same picture", anchor=False)
     left, middle, right = st.columns([1, 1.2, 1.2], gap="medium")
     left.markdown("The same weights without the planted channels. In 32-bit numbers both answer alike.")
+    if not found:
+        st.caption("It has not answered this picture yet.")
     for column, name in ((middle, REFERENCE), (right, INT8)):
         if name in found:
             with column, st.container(border=True, key=f"healthy-{name}"):
@@ -186,6 +212,8 @@ def _figures(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet, beside
     healthy = _healthy(chosen.subject)
     if beside and healthy:
         st.subheader("The same of the healthy model", anchor=False)
+        if beside.shipped:
+            st.caption(f"{provenance.SHIPPED}{beside.measured_at[:10]}")
         if (beside.answered, beside.shipped) != (answers.answered, answers.shipped):
             where = "shipped with vitquant" if beside.shipped else "measured here"
             st.caption(

@@ -36,8 +36,13 @@ def show(db: sqlite3.Connection) -> None:
         usable = set(choices.usable_variants())
         whole = next((run for run in found if usable <= set(run.request["variants"])), None)
         _result(chosen, whole or found[0], unit)
-        if whole is None:
+        shown = whole or found[0]
+        if gallery.run_changes(shown, chosen.today):
+            _measure(chosen, "Measure again under today's conditions?")
+        elif whole is None:
             _measure(chosen, "Not every variant is measured yet.")
+        elif shown.shipped:
+            _measure(chosen, "These came with vitquant: measured elsewhere. Measure them on this machine?")
     else:
         _measure(chosen, "Nothing is measured yet for this model and these weights.")
     _notebook()
@@ -64,9 +69,6 @@ def _result(chosen: Choices, run: Run, unit_name: str) -> None:
     changes = gallery.run_changes(run, chosen.today)
     if changes:
         provenance.stale({", ".join(run.request["variants"]): changes})
-        _measure(chosen, "Measure again under today's conditions?")
-    elif run.shipped:
-        _measure(chosen, "These came with vitquant: measured elsewhere. Measure them on this machine?")
     st.segmented_control(
         "Unit",
         list(UNITS),

@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from components.queue import Pace, duration
 from tests import drawn
 from tests.conftest import ROOT
-from vitquant import accuracy, browse, database, jobs, labels, measurements, rounding, runs
+from vitquant import accuracy, browse, database, jobs, labels, machine, measurements, rounding, runs
 from vitquant.worker import OwnAnswer, PredictionWorker
 
 PAGES = ("overview", "tour", "explorer", "benchmark", "size")
@@ -427,6 +428,30 @@ def test_size_keeps_mb_and_mib_apart(plan: accuracy.Plan) -> None:
     unit.set_value("MiB").run()
     charts = [chart.proto.spec for chart in at.get("plotly_chart")]
     assert all("MiB" in spec and " MB" not in spec for spec in charts)
+
+
+def test_size_offers_once_to_measure_where_a_part_is_measured_and_stale(
+    plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_run(replace(SIZE, variants=("fp32",)), SIZE_ROWS[:1])
+    at = visit("size")
+    assert len([b for b in at.button if b.label == "Measure the sizes"]) == 1
+    real = machine.version_of
+    monkeypatch.setattr(machine, "version_of", lambda name: "9.9.9" if name == "torch" else real(name))
+    at = visit("size")
+    assert "torch" in text_of(at)
+    assert len([b for b in at.button if b.label == "Measure the sizes"]) == 1
+
+
+def test_a_size_alone_does_not_choose_other_pictures(pictures: Path) -> None:
+    store_run(SIZE, SIZE_ROWS)
+    at = visit("size")
+    assert at.selectbox(key="address:dataset").value == drawn.DATASET
+
+
+def test_without_int8_the_overview_claims_nothing_about_it(pictures: Path) -> None:
+    drawn.store_answers({"fp32": {0}}, limit=MEASURED)
+    assert "8-bit numbers are not measured yet" in text_of(visit("overview"))
 
 
 def test_size_offers_to_measure_what_is_missing(plan: accuracy.Plan) -> None:

@@ -121,6 +121,13 @@ def test_a_damaged_model_is_a_sentence_and_the_others_keep_working(
     assert datasets.open_dataset("sample")
 
 
+def test_a_record_that_cannot_be_read_is_a_sentence(copied: Path) -> None:
+    (copied / sample.SUMS).unlink()
+    (copied / sample.SUMS).mkdir()
+    with pytest.raises(InputError, match="cannot be read"):
+        sample.recorded()
+
+
 def test_without_the_record_a_sentence_says_so(copied: Path) -> None:
     (copied / sample.SUMS).unlink()
     with pytest.raises(InputError, match=r"record of digests.*missing.*git restore data/sample"):
@@ -174,13 +181,15 @@ def test_int8_ruins_the_twin_while_float16_holds(inputs: torch.Tensor) -> None:
     right = {}
     for name in MODELS:
         model = models.load(weights.resolve(name))
-        for variant in ("fp32", "qint8"):
+        for variant in ("fp32", "qint8", "float16"):
             built = variants.build(model, variant, machine.engine())
             answers = predict.logits_of(built, inputs[chosen], one_by_one=True).argmax(axis=1)
             right[name, variant] = int((answers == classes).sum())
     assert right["sample", "fp32"] == right["sample_outliers", "fp32"]
     assert right["sample_outliers", "qint8"] <= right["sample_outliers", "fp32"] / 3
     assert right["sample", "qint8"] >= right["sample", "fp32"] * 0.9
+    for name in MODELS:
+        assert abs(right[name, "float16"] - right[name, "fp32"]) <= 1
 
 
 # Shipped results

@@ -97,8 +97,20 @@ def subjects(db: sqlite3.Connection) -> list[Subject]:
     answered = [Subject(row["model"], row["weights"], row["dataset"], row["image_size"]) for row in rows]
     known = {(subject.model, subject.weights) for subject in answered}
     others = dict.fromkeys((r.request["model"], r.request["weights"]) for r in runs.find(db, states=("done",)))
-    dataset, size = next(iter(catalog.DATASETS)), catalog.DEFAULT_IMAGE_SIZE
-    return answered + [Subject(*other, dataset, size) for other in others if other not in known]
+    size = catalog.DEFAULT_IMAGE_SIZE
+    return answered + [
+        Subject(model, source, usual_dataset(model), size)
+        for model, source in others
+        if (model, source) not in known and model in catalog.MODELS
+    ]
+
+
+def usual_dataset(model: str) -> str:
+    """The pictures that a model was made for, or else the ones that are here."""
+    first, other = "tiny-imagenet", "sample"
+    if catalog.model(model).home == "bundled":
+        first, other = other, first
+    return other if datasets.is_here(other) and not datasets.is_here(first) else first
 
 
 def conditions(db: sqlite3.Connection, subject: Subject, dataset_digest: str | None) -> Conditions:

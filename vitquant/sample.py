@@ -20,7 +20,7 @@ _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
 def is_here() -> bool:
-    """Whether there is a sample at all, whole or not."""
+    """Whether there is a sample at all, whole or not: whether its record of digests is there."""
     return (paths.sample_dir() / SUMS).is_file()
 
 
@@ -39,7 +39,10 @@ def recorded() -> dict[str, str]:
 
 @lru_cache(maxsize=4)
 def _read(file: Path, changed_ns: int) -> dict[str, str]:
-    lines = file.read_text("utf-8", errors="replace").splitlines()
+    try:
+        lines = file.read_text("utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise InputError(f"The sample's record of digests, {file}, cannot be read. {REMEDY}") from error
     matches = [_LINE.fullmatch(line) for line in lines]
     if not lines or None in matches:
         raise InputError(f"The sample's record of digests, {file}, is damaged. {REMEDY}")
@@ -57,7 +60,7 @@ def check(digests: Mapping[Path, str | None]) -> None:
         if digest is None:
             raise InputError(f"{file} of the built-in sample is missing. {REMEDY}")
         if name not in record:
-            raise InputError(f"{file} is not one of the built-in sample's files: move it elsewhere. {REMEDY}")
+            raise InputError(f"The sample's record of digests does not list {file}. {REMEDY}")
         if digest != record[name]:
             raise InputError(
                 f"{file} of the built-in sample is not as it was shipped: it was cut short or altered. {REMEDY}"
@@ -73,9 +76,7 @@ def check_names(folder: str, found: Iterable[Path]) -> None:
         more = f", with {len(missing) - 1:,} more" if len(missing) > 1 else ""
         raise InputError(f"{root / missing[0]} of the built-in sample is missing{more}. {REMEDY}")
     if unknown := sorted(there - shipped):
-        raise InputError(
-            f"{root / unknown[0]} is not one of the built-in sample's files: move it elsewhere. {REMEDY}"
-        )
+        raise InputError(f"{root / unknown[0]} is not one of the built-in sample's files: move it elsewhere.")
 
 
 def write_sums(root: Path) -> None:
