@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.stats import entropy
 from torch import nn
 
-from vitquant import accuracy, database, labels, predict, predictions
+from vitquant import accuracy, database, labels, predict, predictions, sequential
 from vitquant.errors import Cancelled, InputError
 
 CLASSES = 5
@@ -167,6 +167,88 @@ def test_a_variant_added_later_is_compared_with_fp32s_stored_logits(
     with database.opened(data_dir / "other.sqlite") as other:
         measure(other, N, "qint8")
         assert everything(other) == everything(db)
+
+
+@pytest.fixture
+def looks_of_eight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequential, "FIRST_LOOK", 8)
+
+
+class Broken(Made):
+    """Answers class 999, which is nobody's."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * 0 + torch.arange(1000)
+
+
+class Right(Made):
+    """Answers whatever the table says for the picture that it is given."""
+
+    def __init__(self, asked: accuracy.Plan) -> None:
+        super().__init__()
+        self.table = [
+            (predict.to_input([Image.open(asked.dataset.file(e)).convert("RGB")], SIZE)[0], e.class_index)
+            for e in asked.dataset.examples
+        ]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        super().forward(x)
+        logits = torch.zeros(len(x), 1000)
+        for row, picture in enumerate(x):
+            for known, class_index in self.table:
+                if torch.equal(known, picture):
+                    logits[row, class_index] = 1.0
+        return logits
+
+
+@pytest.mark.usefixtures("looks_of_eight")
+def test_until_sure_a_settled_variant_is_measured_no_further(db: sqlite3.Connection, data_dir: Path) -> None:
+    asked = plan(db, "qint8", "float16")
+    made = {"fp32": Right(asked), "qint8": Broken(), "float16": Right(asked)}
+    seen: list[tuple[int, int]] = []
+    accuracy.measure_until_sure(db, asked, N, lambda *at: seen.append(at), load=lambda names: made)
+    assert {name: model.pictures_seen for name, model in made.items()} == {
+        "fp32": N,
+        "qint8": 8,
+        "float16": N,
+    }
+    assert (seen[0], seen[-1]) == ((0, N), (N, N))
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+    rows = accuracy.settled_rows(db, asked, ["fp32", "qint8", "float16"], N)
+    assert rows is not None
+    assert [(row["n"], row["conclusion"]) for row in rows] == [
+        (N, None),
+        (8, "differs"),
+        (N, "unsettled"),  # 20 pictures are too few for one point
+    ]
+    assert rows[1]["difference"] == -1.0
+    assert rows[2]["difference_high"] > rows[2]["difference"] == 0.0
+
+    accuracy.measure_until_sure(db, asked, N, load=lambda names: pytest.fail("all is stored"))
+    with database.opened(data_dir / "other.sqlite") as other:  # a full pass before changes nothing
+        whole = accuracy.missing(other, plan(other, "qint8", "float16"), N)
+        accuracy.measure(other, plan(other, "qint8", "float16"), whole, load=lambda names: made)
+        again = accuracy.settled_rows(other, plan(other, "qint8", "float16"), ["fp32", "qint8", "float16"], N)
+    assert again == rows
+
+
+@pytest.mark.usefixtures("looks_of_eight")
+def test_until_sure_stopped_between_looks_measures_nothing_twice(db: sqlite3.Connection) -> None:
+    asked = plan(db, "float16")
+    made = {"fp32": Right(asked), "float16": Right(asked)}
+
+    def stop(done: int, last: int) -> None:
+        if done >= 16:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        accuracy.measure_until_sure(db, asked, N, stop, load=lambda names: made)
+    assert accuracy.settled_rows(db, asked, ["float16"], N) is None
+    stored = len(everything(db))
+    again = {"fp32": Right(asked), "float16": Right(asked)}
+    accuracy.measure_until_sure(db, asked, N, load=lambda names: again)
+    assert again["float16"].pictures_seen == N - stored // 2
 
 
 def test_rows_count_what_is_stored(db: sqlite3.Connection) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import drawn
-from vitquant import accuracy, gallery, runs
+from vitquant import accuracy, gallery, predictions, runs
 from vitquant.gallery import Conditions
 
 
@@ -77,7 +77,7 @@ def test_answers_on_demand_do_not_count_as_a_sample(db: sqlite3.Connection) -> N
     answers = drawn.only_set(db)
     fp32 = answers.series_ids["fp32"]
     db.execute("DELETE FROM predictions WHERE series_id = ? AND position BETWEEN 10 AND 20", (fp32,))
-    assert gallery.measured_without_gap(db, fp32) == 10
+    assert predictions.without_gap(db, fp32) == 10
     rows = {row["variant"]: row for row in gallery.accuracy_rows(db, answers)}
     assert (rows["fp32"]["n"], rows["fp32"]["top1"]) == (10, 0.8)
     assert rows["qint8"]["n"] == drawn.MEASURED

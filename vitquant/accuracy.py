@@ -12,11 +12,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vitquant import datasets, digest_cache, images, machine, predictions, statistics, weights
+from vitquant import datasets, digest_cache, images, machine, predictions, sequential, statistics, weights
 from vitquant.catalog import check_image_size
 from vitquant.datasets import Dataset
 from vitquant.errors import InputError
 from vitquant.predictions import Identity, Prediction, Series
+from vitquant.sequential import Look
 from vitquant.variants import check_available, recipe
 
 if TYPE_CHECKING:
@@ -155,14 +156,115 @@ def measure(
         torch.set_num_threads(threads_before)
 
 
+def measure_until_sure(
+    db: sqlite3.Connection,
+    plan: Plan,
+    last: int,
+    on_progress: Progress | None = None,
+    load: Load | None = None,
+) -> None:
+    """Measure every variant until it is settled, or up to the last picture: see vitquant/sequential.py.
+
+    A settled variant is measured no further; fp32 goes on while another does. on_progress(done, last) counts
+    the pictures in order that every variant still measured has answered.
+    """
+    loaded: dict[str, nn.Module] = {}
+
+    def load_once(names: Iterable[str]) -> "Mapping[str, nn.Module]":
+        from vitquant.predict import load_for_pass
+
+        lacking = [name for name in names if name not in loaded]
+        if lacking:
+            fresh = load(lacking) if load else load_for_pass(plan.weights, lacking, plan.image_size)
+            loaded.update(fresh)
+        return loaded
+
+    while True:
+        ahead = {
+            name: sequential.next_look(of_variant, last)
+            for name, of_variant in looks_taken(db, plan, last).items()
+        }
+        look = min((n for n in ahead.values() if n is not None), default=None)
+        if look is None:
+            return
+        for name in [name for name in loaded if ahead.get(name, look) is None]:
+            del loaded[name]  # settled: its memory is free for the others
+        wanted = {
+            name: positions
+            for name, positions in missing(db, plan, look).items()
+            if name == REFERENCE or ahead[name] == look
+        }
+        before = look - len({position for positions in wanted.values() for position in positions})
+
+        def report(done: int, _: int, before: int = before) -> None:
+            if on_progress:
+                on_progress(before + done, last)
+
+        measure(db, plan, wanted, report, load_once)
+
+
+def looks_taken(db: sqlite3.Connection, plan: Plan, last: int) -> dict[str, list[Look]]:
+    """The looks taken so far at each variant but fp32, from what is stored of the first `last` pictures."""
+    return looks_of_series(db, plan.series, last)
+
+
+def looks_of_series(db: sqlite3.Connection, series: Mapping[str, Series], last: int) -> dict[str, list[Look]]:
+    """The same for series by variant, fp32's among them: the others are compared with it."""
+    compared = [name for name in series if name != REFERENCE]
+    error = sequential.error_per_look(last, len(compared))
+    answered = {name: predictions.without_gap(db, one.id) for name, one in series.items()}
+    found = {}
+    for name in compared:
+
+        def pairs(n: int, name: str = name) -> tuple[int, int] | None:
+            if min(answered[name], answered[REFERENCE]) < n:
+                return None
+            paired = predictions.paired(db, series[REFERENCE].id, series[name].id, n)
+            return paired.broken, paired.fixed
+
+        found[name] = sequential.taken(pairs, last, error)
+    return found
+
+
 def rows(db: sqlite3.Connection, plan: Plan, variants: Sequence[str], n: int) -> list[dict[str, Any]]:
     """The results on the first n pictures, one row a variant, from the stored predictions.
 
     Shares in 0..1 with Wilson 95% intervals; against fp32 on the same pictures: broken, fixed, the exact
-    McNemar p, the mean KL divergence in nats.
+    McNemar p, the difference of top-1 with its 95% interval, the mean KL divergence in nats.
     """
     reference = plan.series[REFERENCE]
     return [accuracy_row(db, plan.series[name], reference, n) for name in variants]
+
+
+def settled_rows(
+    db: sqlite3.Connection, plan: Plan, variants: Sequence[str], last: int
+) -> list[dict[str, Any]] | None:
+    """The results of a run until sure, each variant on as many pictures as it took to settle; None while one
+    is still to be measured. As rows() has them, but the difference's interval is wrong only with the
+    probability that one look may spend ("difference_error"), and "conclusion" says what was concluded."""
+    found = looks_taken(db, plan, last)
+    if any(sequential.next_look(of_variant, last) is not None for of_variant in found.values()):
+        return None
+    most = max(of_variant[-1].n for of_variant in found.values())
+    result = []
+    for name in variants:
+        if name == REFERENCE:
+            result.append(accuracy_row(db, plan.series[REFERENCE], None, most))
+            continue
+        end = found[name][-1]
+        row = accuracy_row(db, plan.series[name], plan.series[REFERENCE], end.n)
+        result.append(row | as_settled(end, sequential.error_per_look(last, len(found))))
+    return result
+
+
+def as_settled(look: Look, error: float) -> dict[str, Any]:
+    """What a look adds to an accuracy row, in place of the 95% interval."""
+    return {
+        "difference_low": look.difference.low,
+        "difference_high": look.difference.high,
+        "difference_error": error,
+        "conclusion": look.conclusion,
+    }
 
 
 def accuracy_row(
@@ -184,14 +286,24 @@ def accuracy_row(
         "broken": None,
         "fixed": None,
         "mcnemar_p": None,
+        "difference": None,
+        "difference_low": None,
+        "difference_high": None,
+        "difference_error": None,
         "mean_kl_nats": None,
+        "conclusion": None,
     }
     if reference and reference.id != series.id:
         paired = predictions.paired(db, reference.id, series.id, n)
+        difference = statistics.paired_difference(paired.broken, paired.fixed, paired.n)
         row |= {
             "broken": paired.broken,
             "fixed": paired.fixed,
             "mcnemar_p": statistics.mcnemar(paired.broken, paired.fixed),
+            "difference": difference.share,
+            "difference_low": difference.low,
+            "difference_high": difference.high,
+            "difference_error": 0.05,
             "mean_kl_nats": tally.mean_kl_nats,
         }
     return row

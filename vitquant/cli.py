@@ -74,6 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     accuracy = _benchmark(kinds, "accuracy", commands.accuracy_command, "top-1 and top-5 on a dataset")
     accuracy.add_argument("--dataset", required=True, help=" or ".join(catalog.DATASETS))
     accuracy.add_argument("--limit", type=int, help="only the first N pictures of the evaluation order")
+    accuracy.add_argument(
+        "--until-sure",
+        action="store_true",
+        help="each variant only until it is settled whether it differs from fp32",
+    )
     _image_size(accuracy)
     accuracy.set_defaults(again=False)
 

@@ -119,6 +119,7 @@ def accuracy_command(options: argparse.Namespace) -> None:
             dataset=options.dataset,
             limit=options.limit,
             image_size=options.image_size,
+            until_sure=options.until_sure,
         ),
         tables.accuracy,
     )

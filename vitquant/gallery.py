@@ -168,7 +168,7 @@ def answer_sets(db: sqlite3.Connection, subject: Subject) -> list[AnswerSet]:
         newest = max(series.measured_at for series in by_variant.values())
         name = predictions.key_of({"key": key})[:8]
         rank = (answered < enough, key[-1])
-        in_order_ = max(measured_without_gap(db, series.id) for series in by_variant.values())
+        in_order_ = max(predictions.without_gap(db, series.id) for series in by_variant.values())
         found_set = AnswerSet(name, key[0], by_variant, answered, newest, answered - in_order_, key[-1])
         sets.append((rank, found_set))
     return [found for _, found in sorted(sets, key=lambda rank_and_set: rank_and_set[0])]
@@ -275,25 +275,10 @@ def accuracy_rows(db: sqlite3.Connection, answers: AnswerSet) -> list[dict[str, 
     reference = answers.series.get(REFERENCE)
     rows = []
     for series in answers.series.values():
-        n = measured_without_gap(db, series.id)
+        n = predictions.without_gap(db, series.id)
         if n:
             rows.append(accuracy_row(db, series, reference, n))
     return rows
-
-
-def measured_without_gap(db: sqlite3.Connection, series_id: int) -> int:
-    """How many positions, counted from the first, this series has answered without leaving one out."""
-    n, last = db.execute(
-        "SELECT count(*), max(position) FROM predictions WHERE series_id = ?", (series_id,)
-    ).fetchone()
-    if n == 0 or last == n - 1:  # the usual case, without sorting out gaps
-        return int(n)
-    [n] = db.execute(
-        "SELECT count(*) FROM (SELECT position, row_number() OVER (ORDER BY position) - 1 AS place "
-        "FROM predictions WHERE series_id = ?) WHERE position = place",
-        (series_id,),
-    ).fetchone()
-    return int(n)
 
 
 def scores(db: sqlite3.Connection, answers: AnswerSet) -> dict[str, tuple[int, int]]:
@@ -303,7 +288,7 @@ def scores(db: sqlite3.Connection, answers: AnswerSet) -> dict[str, tuple[int, i
     """
     found = {}
     for name, series in answers.series.items():
-        tally = predictions.tally(db, series.id, measured_without_gap(db, series.id))
+        tally = predictions.tally(db, series.id, predictions.without_gap(db, series.id))
         if tally.n:
             found[name] = (tally.top1, tally.n)
     return found

@@ -58,7 +58,10 @@ class Request(Protocol):
 
 @dataclass(frozen=True)
 class AccuracyRequest:
-    """Top-1 and top-5 on the first `limit` pictures of a dataset's evaluation order (all: None)."""
+    """Top-1 and top-5 on the first `limit` pictures of a dataset's evaluation order (all: None).
+
+    until_sure: each variant only until it is settled how it compares with fp32, on that many at most.
+    """
 
     kind: ClassVar[str] = "accuracy"
     model: str
@@ -67,6 +70,7 @@ class AccuracyRequest:
     dataset: str
     limit: int | None = None
     image_size: int = catalog.DEFAULT_IMAGE_SIZE
+    until_sure: bool = False
 
     def plan(self, db: sqlite3.Connection) -> accuracy.Plan:
         return accuracy.plan(
@@ -79,11 +83,17 @@ class AccuracyRequest:
         )
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
+        if self.until_sure and set(self.variants) <= {accuracy.REFERENCE}:
+            raise InputError(
+                f"Until sure compares variants with {accuracy.REFERENCE}: name another variant beside it."
+            )
         return {"series": {name: series.identity.key for name, series in self.plan(db).series.items()}}
 
     def stored(self, db: sqlite3.Connection) -> Rows | None:
         plan = self.plan(db)
         n = plan.count(self.limit)
+        if self.until_sure:
+            return accuracy.settled_rows(db, plan, self.variants, n)
         return None if accuracy.missing(db, plan, n) else accuracy.rows(db, plan, self.variants, n)
 
     def origin(self, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
@@ -93,6 +103,11 @@ class AccuracyRequest:
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         plan = self.plan(db)
         n = plan.count(self.limit)
+        if self.until_sure:
+            accuracy.measure_until_sure(
+                db, plan, n, lambda done, _: journal.progress(done, n, "pictures at most")
+            )
+            return accuracy.settled_rows(db, plan, self.variants, n) or []
         wanted = accuracy.missing(db, plan, n)
         # Pictures that every variant has answered before count as done from the start.
         stored = n - len({position for positions in wanted.values() for position in positions})

@@ -200,6 +200,21 @@ def missing_positions(db: sqlite3.Connection, series_id: int, n: int) -> list[in
     return [position for position in range(n) if position not in measured]
 
 
+def without_gap(db: sqlite3.Connection, series_id: int) -> int:
+    """How many positions, counted from the first, this series has answered without leaving one out."""
+    n, last = db.execute(
+        "SELECT count(*), max(position) FROM predictions WHERE series_id = ?", (series_id,)
+    ).fetchone()
+    if n == 0 or last == n - 1:  # the usual case, without sorting out gaps
+        return int(n)
+    [n] = db.execute(
+        "SELECT count(*) FROM (SELECT position, row_number() OVER (ORDER BY position) - 1 AS place "
+        "FROM predictions WHERE series_id = ?) WHERE position = place",
+        (series_id,),
+    ).fetchone()
+    return int(n)
+
+
 def add_predictions(db: sqlite3.Connection, answers: Mapping[int, Sequence[Prediction]]) -> None:
     """Commit one batch of answers, by series id: all of them or none. What is stored is left as it is."""
     with transaction(db):

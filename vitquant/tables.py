@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from vitquant import wording
 from vitquant.runs import Run
 
 Row = Mapping[str, Any]
@@ -82,6 +83,22 @@ def predictions(answers: Sequence[Row]) -> str:
 
 
 def accuracy(rows: Sequence[Row]) -> str:
+    """One line a variant; beneath it, after a run until sure, what was concluded."""
+    concluded = [
+        wording.conclusion_sentence(row).replace("**", "") for row in rows if row.get("conclusion") is not None
+    ]
+    return "\n".join([_accuracy_table(rows), *(["", *concluded] if concluded else [])])
+
+
+def points(row: Row) -> str:
+    """A row's difference of top-1 from fp32's in percentage points, with its interval."""
+    if row.get("difference") is None:
+        return "-"
+    low, high = 100 * row["difference_low"], 100 * row["difference_high"]
+    return f"{100 * row['difference']:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def _accuracy_table(rows: Sequence[Row]) -> str:
     return table(
         [
             "variant",
@@ -93,6 +110,7 @@ def accuracy(rows: Sequence[Row]) -> str:
             "broken",
             "fixed",
             "p",
+            "difference (points)",
             "KL",
         ],
         [
@@ -106,6 +124,7 @@ def accuracy(rows: Sequence[Row]) -> str:
                 _or_dash(row["broken"], "{:,}"),
                 _or_dash(row["fixed"], "{:,}"),
                 _or_dash(row["mcnemar_p"], "{:.2g}"),
+                points(row),
                 _or_dash(row["mean_kl_nats"], "{:.3g} nats"),
             ]
             for row in rows

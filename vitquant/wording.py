@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vitquant import statistics
+from vitquant import sequential, statistics
 from vitquant.accuracy import REFERENCE
+from vitquant.sequential import Look
 
 SIGNIFICANT = 0.05
 
@@ -28,6 +29,32 @@ def accuracy_sentence(row: Mapping[str, Any]) -> str:
     return f"{right}; {against}, {verdict}."
 
 
+def conclusion_sentence(row: Mapping[str, Any]) -> str:
+    """What a run until sure concluded of one variant, and on how many pictures."""
+    who, n = f"**{row['variant']}**", f"{row['n']:,} pictures"
+    low, high = 100 * row["difference_low"], 100 * row["difference_high"]
+    interval = f"interval {low:+.2f} to {high:+.2f} points"
+    if row["conclusion"] == "differs":
+        way = "fewer" if row["difference"] < 0 else "more"
+        return f"{who} differs: it has {way} pictures right than {REFERENCE} ({interval}). Settled on {n}."
+    if row["conclusion"] == "within":
+        return f"{who} lies within one percentage point of {REFERENCE} ({interval}). Settled on {n}."
+    return f"{who} is unsettled after {n}, the last of them ({interval})."
+
+
+def waiting_sentence(variant: str, look: Look, likely: int | None) -> str:
+    """How far a variant is from being settled, in a run until sure that goes on."""
+    discordant = look.broken + look.fixed
+    so_far = (
+        f"**{variant}** was right and wrong exactly where {REFERENCE} was on {look.n:,} pictures"
+        if not discordant
+        else f"**{variant}** differs from {REFERENCE} on {discordant:,} of {look.n:,} pictures"
+    )
+    if likely is None:
+        return f"{so_far}: if it goes on so, not even the last picture will settle it."
+    return f"{so_far}: if it goes on so, {likely:,} will settle it."
+
+
 def p_value(p: float) -> str:
     """A p-value for people: two digits, and never a probability of nothing."""
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
@@ -35,10 +62,6 @@ def p_value(p: float) -> str:
 
 def _p(p: float) -> str:
     return f"p {p_value(p)}" if p < 1e-4 else f"p = {p_value(p)}"
-
-
-ALIKE = 0.01
-"""Two variants recognise as many pictures where the interval of the difference stays within this."""
 
 
 def kept_sentence(
@@ -52,7 +75,7 @@ def kept_sentence(
     if n != reference["n"] or broken is None:
         return "Not measured on the same pictures as the original."
     difference = statistics.paired_difference(broken, fixed, n)
-    if difference.low > -ALIKE and difference.high < ALIKE:
+    if sequential.is_alike(difference):
         exactly = broken + fixed == 0
         alike = "exactly the same pictures as" if exactly else "as many pictures as"
         within = "" if exactly else ", to within one in a hundred"
