@@ -16,12 +16,14 @@ T = TypeVar("T")
 MODEL, WEIGHTS, DATASET, SIZE = "model", "weights", "dataset", "size"
 MEASURED, PAGE, PICTURE, UNIT, BESIDE, SHOWN = "measured", "page", "picture", "unit", "beside", "shown"
 COST, STEP = "cost", "step"
+RUN, FIRST, SECOND, FIGURE = "run", "first", "second", "figure"
 VARIANT, VERDICT, VERSUS, PAIR, ANSWER = "variant", "verdict", "versus", "pair", "answer"
 CLASS, WORDS, LOW, HIGH, ORDER, SEED, VIEW = "class", "words", "from", "to", "order", "seed", "view"
 
 _SUBJECT = {MODEL, WEIGHTS, DATASET, SIZE, MEASURED}
 _FILTER = {VARIANT, VERDICT, VERSUS, PAIR, ANSWER, CLASS, WORDS, LOW, HIGH, ORDER, SEED}
 KNOWN = _SUBJECT | _FILTER | {PAGE, PICTURE, UNIT, BESIDE, SHOWN, COST, STEP, VIEW}
+KNOWN |= {RUN, FIRST, SECOND, FIGURE}
 
 _REMEMBERED = {MODEL, WEIGHTS, DATASET, SIZE, MEASURED, UNIT, VARIANT}
 _SPELLED_OUT = _REMEMBERED | {VERDICT, VERSUS, ORDER}

@@ -108,10 +108,10 @@ def offer_to_time(db: sqlite3.Connection, chosen: Choices) -> None:
     subject = chosen.subject
     timed = gallery.latency_rows(db, subject)
     if timed:
-        run, _ = timed
+        run, rows = timed
         changes = gallery.run_changes(run, chosen.today)
         st.caption(
-            f"Speed: one picture at a time, median, {run.request['threads']} threads of "
+            f"Speed: one picture at a time, median, {rows[0]['threads']} threads of "
             f"{run.environment.get('machine', 'this machine')}, "
             f"{provenance.when(run.ended_at or run.created_at)}."
             + (f" Stale, changed since: {'; '.join(changes)}." if changes else "")
@@ -124,15 +124,14 @@ def offer_to_time(db: sqlite3.Connection, chosen: Choices) -> None:
         subject.weights,
         tuple(usable_variants()),
         (f"1x{subject.image_size}", f"8x{subject.image_size}"),
-        machine.default_threads(),
+        (machine.default_threads(),),
         SECONDS_PER_SHAPE,
     )
-    st.button(
+    queue.offer(
         "Measure the speed on this machine",
+        request,
         icon=":material/speed:",
         help="In the background: with the sample, some seconds.",
-        on_click=queue.start,
-        args=(request,),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from components import address, navigation
+from components import address, navigation, readonly
 from vitquant import database
 from vitquant.errors import VitquantError
 
@@ -26,6 +26,7 @@ def page(title: str | None, body: Callable[[sqlite3.Connection], None]) -> None:
     if title:
         st.title(title, anchor=False)
     address.begin()
+    readonly.say()
     try:
         with database.opened() as db:
             body(db)

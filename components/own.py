@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
-from components import pictures, server
+from components import pictures, queue, readonly, server
 from components.choices import Choices, usable_variants
 from vitquant import catalog, images, labels
 from vitquant.errors import InputError, VitquantError
@@ -27,6 +27,9 @@ _ANSWERS = "own:answers"
 
 def show(chosen: Choices, classes: Sequence[str]) -> None:
     """Upload or camera, and what every variant answers. classes: wnids that a bundled model knows."""
+    if readonly.is_on():
+        st.info("Pictures of your own need the model to run: not in a read-only dashboard.")
+        return
     if chosen.today.weights_digest is None:
         st.info("The weights of this model are not here, so it can answer nothing new.", icon=":material/info:")
         return
@@ -108,7 +111,7 @@ def _one(chosen: Choices, content: bytes, name: str, place: int) -> None:
         try:
             answers = _answers(chosen, content, images.shrunk_png(picture, LONGEST_EDGE))
         except VitquantError as error:
-            st.error(str(error), icon=":material/error:")
+            queue.problem(error)
             return
         with st.grid("auto", min_column_width=176, gap="small"):
             for variant, answer in answers.items():

@@ -5,9 +5,11 @@ from typing import Any
 
 import streamlit as st
 
-from components import choices
+from components import choices, queue
 from components.choices import Choices
+from vitquant import wording
 from vitquant.gallery import AnswerSet
+from vitquant.measurements import Request
 from vitquant.runs import Run
 
 SHIPPED = ":material/inventory_2: shipped with vitquant, measured elsewhere · "
@@ -46,24 +48,31 @@ def of_run(run: Run) -> None:
         "model": request["model"],
         "weights": request["weights"],
         "shapes": request.get("shape") or ", ".join(request.get("shapes", [])),
-        "threads": str(request.get("threads", "")),
+        "threads": _threads(request.get("threads")),
         "measured": f"{at}, before it was shipped" if run.shipped else f"{at}, run {run.id}",
     }
     line = f"**{request['model']}** · {choices.weights_phrase(request['weights'])} · {at}"
     details(f"{SHIPPED if run.shipped else ''}{line}", run.environment, facts)
 
 
-def stale(changes: Mapping[str, Sequence[str]]) -> None:
-    """A warning that names the variants measured under other conditions, and what has changed since."""
+def _threads(asked: Any) -> str:
+    return ", ".join(map(str, asked)) if isinstance(asked, list | tuple) else str(asked or "")
+
+
+def stale(changes: Mapping[str, Sequence[str]], again: Request | None = None) -> None:
+    """A warning that names the variants measured under other conditions, and what has changed since. again:
+    what measures them anew, behind a button."""
     by_change: dict[tuple[str, ...], list[str]] = {}
     for name, changed in changes.items():
         by_change.setdefault(tuple(changed), []).append(name)
     for changed, names in by_change.items():
         st.warning(
             f"**Stale: {', '.join(names)}.** Changed since this was measured: {'; '.join(changed)}. "
-            "Measure again on the Benchmark page to compare.",
+            + ("" if again else "Measure again on the Benchmark page to compare."),
             icon=":material/history:",
         )
+    if changes and again:
+        queue.offer("Measure again", again, again=True, icon=":material/refresh:", key=f"again-{again.kind}")
 
 
 def details(line: str, environment: Mapping[str, Any], facts: Mapping[str, str]) -> None:
@@ -86,5 +95,5 @@ def details(line: str, environment: Mapping[str, Any], facts: Mapping[str, str])
 
 
 def when(time: str) -> str:
-    """A stored time for people: day and minute, UTC."""
-    return f"{time[:16].replace('T', ' ')} UTC"
+    """A stored time for people: day and minute, UTC, and how long ago that was."""
+    return f"{time[:16].replace('T', ' ')} UTC ({wording.age(time)})"

@@ -6,18 +6,25 @@ The queue lies in the store, so every visitor sees the same, and a page may be c
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 import streamlit as st
 
-from components import choices
-from vitquant import database, jobs, runs
-from vitquant.errors import VitquantError
+from components import choices, readonly
+from vitquant import charts, database, gallery, jobs, run_charts, runs, sequential, wording, worker
+from vitquant.errors import Busy, VitquantError
 from vitquant.measurements import Request
 from vitquant.runs import Run
 
 _ACTIVE = "queue:active"
 _PACES = "queue:paces"
 _ERROR = "queue:error"
+_STORED = "queue:stored"
+
+NARROWING = (
+    "How much more (or less) each version has right than fp32, in percentage points, with the interval that "
+    "counts for the conclusion. Grey: within one point."
+)
 
 UNFINISHED_SHOWN = 3
 
@@ -50,14 +57,43 @@ class Pace:
         return None if rate is None else (total - self.seen[-1][1]) / rate
 
 
-def start(request: Request) -> None:
-    """Start a measurement in the background and say so; for a button's on_click."""
+def offer(label: str, request: Request, *, again: bool = False, **look: Any) -> None:
+    """A button that starts a measurement in the background; nothing where the dashboard is read-only. look:
+    what st.button takes besides."""
+    if not readonly.is_on():
+        st.button(label, on_click=start, args=(request,), kwargs={"again": again}, **look)
+
+
+def start(request: Request, *, again: bool = False) -> None:
+    """Start a measurement in the background and say so; for a button's on_click. What is stored under today's
+    conditions is not measured again unless that is asked for."""
     try:
+        readonly.refuse()
         with database.opened() as db:
+            if not again and request.stored(db) is not None:
+                st.session_state[_STORED] = (request, request.origin(db)[1])
+                return
             run = jobs.start(db, request)
         st.toast(f"Run {run.id} ({run.kind}) is {run.state}.", icon=":material/play_arrow:")
     except VitquantError as error:
         st.session_state[_ERROR] = str(error)
+
+
+def problem(error: VitquantError) -> None:
+    """What went wrong with a prediction on demand; while times are taken, that it waits: it is asked for again
+    by itself when they are done."""
+    if not isinstance(error, Busy):
+        st.error(str(error), icon=":material/error:")
+        return
+    st.info(f"{error} It comes by itself.", icon=":material/hourglass_top:")
+    st.fragment(run_every=1.0)(_again_when_quiet)()
+
+
+def _again_when_quiet() -> None:
+    with database.opened() as db:
+        quiet = not worker.takes_times(db)
+    if quiet:
+        st.rerun()
 
 
 def show() -> None:
@@ -66,6 +102,8 @@ def show() -> None:
         active = bool(runs.find(db, states=("queued", "running")))
     if error := st.session_state.pop(_ERROR, None):
         st.error(error, icon=":material/error:")
+    if stored := st.session_state.pop(_STORED, None):
+        _stored(*stored)
     # Somebody else may start a run while this page is looked at: look now and then even when none is there.
     st.fragment(run_every=1.0 if active else 5.0)(_watch)()
 
@@ -93,11 +131,27 @@ def _watch() -> None:
         st.rerun()  # a run has ended or begun: the results beside it change
 
 
+def _stored(request: Request, measured_at: str) -> None:
+    """That what was asked for is there already."""
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        st.markdown(
+            f"**Measured already**, {wording.age(measured_at)}, under the same conditions: it is shown below."
+            + (
+                " The same pictures get the same answers, so there is nothing to measure again."
+                if request.kind == "accuracy"
+                else ""
+            )
+        )
+        if request.kind != "accuracy":
+            offer("Measure again", request, again=True, icon=":material/refresh:")
+
+
 def title(run: Run) -> str:
     """A run in a few words."""
     request = run.request
     on = request.get("dataset") or request.get("shape") or ", ".join(request.get("shapes", []))
     limit = f"first {request['limit']:,} of " if request.get("limit") else ""
+    limit = f"until sure, {limit}" if request.get("until_sure") else limit
     variants = ", ".join(request["variants"])
     return f"{run.kind} of {request['model']}, {choices.weights_phrase(request['weights'])}: {variants}" + (
         f" · {limit}{on}" if on else ""
@@ -108,20 +162,51 @@ def _under_way(run: Run) -> None:
     with st.container(border=True, key=f"run-{run.id}"):
         words, button = st.columns([5, 1], vertical_alignment="center")
         words.markdown(f"**Run {run.id}** · {title(run)}")
-        button.button(
-            "Cancel",
-            key=f"cancel-{run.id}",
-            on_click=_cancel,
-            args=(run.id,),
-            disabled=run.cancel_requested,
-            width="stretch",
-        )
+        if not readonly.is_on():
+            button.button(
+                "Cancel",
+                key=f"cancel-{run.id}",
+                on_click=_cancel,
+                args=(run.id,),
+                disabled=run.cancel_requested,
+                width="stretch",
+            )
         if run.state == "queued":
             st.caption("Waiting for its turn: one run at a time is measured.")
         elif not run.total:
             st.progress(0.0, text="Waking the model")
         else:
             st.progress(min(run.done / run.total, 1.0), text=_progress(run))
+            _so_far(run)
+
+
+def _so_far(run: Run) -> None:
+    """What a run under way has found up to now."""
+    if run.kind == "latency":
+        done = [
+            f"{row['variant']} at {row['shape']}: {1e3 * row['median_s']:.3g} ms" for row in run.result or []
+        ]
+        if done:
+            st.caption("So far: " + " · ".join(done))
+        return
+    if run.kind != "accuracy":
+        return
+    with database.opened() as db:
+        found = gallery.so_far(db, run)
+    if found is None:
+        return
+    st.markdown(" · ".join(f"{wording.short_accuracy(row)}" for row in found.rows))
+    error = sequential.error_per_look(found.last, len(found.looks))
+    if found.until_sure:
+        st.markdown("\n".join(f"- {s}" for s in wording.until_sure_sentences(found.looks, found.last, error)))
+    if any(found.looks.values()):
+        st.plotly_chart(
+            run_charts.narrowing(found.looks, found.last),
+            config=charts.CONFIG,
+            alt=run_charts.narrowing_alt(found.looks),
+            key=f"narrowing-{run.id}",
+        )
+        st.caption(NARROWING)
 
 
 def _progress(run: Run) -> str:
@@ -143,7 +228,10 @@ def _stopped(run: Run) -> None:
         words.markdown(f"**Run {run.id}** is {run.state}{far} · {title(run)}")
         if run.message:
             words.caption(run.message)
-        button.button("Continue", key=f"continue-{run.id}", on_click=_continue, args=(run.id,), width="stretch")
+        if not readonly.is_on():
+            button.button(
+                "Continue", key=f"continue-{run.id}", on_click=_continue, args=(run.id,), width="stretch"
+            )
 
 
 def duration(seconds: float) -> str:
@@ -157,6 +245,7 @@ def duration(seconds: float) -> str:
 
 def _cancel(run_id: int) -> None:
     try:
+        readonly.refuse()
         with database.opened() as db:
             runs.request_cancel(db, run_id)
     except VitquantError as error:
@@ -165,6 +254,7 @@ def _cancel(run_id: int) -> None:
 
 def _continue(run_id: int) -> None:
     try:
+        readonly.refuse()
         with database.opened() as db:
             jobs.resume(db, run_id)
     except VitquantError as error:

@@ -4,15 +4,22 @@ import sqlite3
 
 import streamlit as st
 
+from components import readonly
 from vitquant import database, digest_cache, gallery, jobs, paths, runs, sample, shipped, weights
 from vitquant.errors import VitquantError
 from vitquant.worker import PredictionWorker
 
 
 @st.cache_resource(max_entries=1, show_spinner=False, on_release=lambda worker: worker.release())
-def prediction_worker() -> PredictionWorker:
-    """The process that computes predictions on demand; it starts with the first question."""
+def _prediction_worker() -> PredictionWorker:
     return PredictionWorker()
+
+
+def prediction_worker() -> PredictionWorker:
+    """The process that computes predictions on demand; it starts with the first question. Raises InputError
+    where the dashboard is read-only."""
+    readonly.refuse()
+    return _prediction_worker()
 
 
 def sample_problem(store: str) -> str | None:
@@ -55,5 +62,5 @@ def see_to_the_queue(store: str) -> None:
     with database.opened() as db:
         runs.mark_interrupted(db)
         waiting = runs.find(db, states=("queued",))
-        if waiting and not runs.find(db, states=("running",)):
+        if waiting and not runs.find(db, states=("running",)) and not readonly.is_on():
             jobs.ensure_dispatcher()

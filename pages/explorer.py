@@ -20,6 +20,7 @@ from components import (
     pictures,
     provenance,
     queue,
+    readonly,
     server,
 )
 from components.choices import Choices
@@ -211,14 +212,14 @@ def _little_measured(chosen: Choices) -> None:
             f"**{little} yet for** {choices.summary(chosen.subject)}. "
             "Open a picture to see what each variant answers, or measure some now, in the background."
         )
-        button.button(
-            f"Measure the first {choices.FIRST_PICTURES} pictures",
-            type="primary",
-            icon=":material/play_arrow:",
-            width="stretch",
-            on_click=queue.start,
-            args=(choices.first_accuracy_request(chosen.subject),),
-        )
+        with button:
+            queue.offer(
+                f"Measure the first {choices.FIRST_PICTURES} pictures",
+                choices.first_accuracy_request(chosen.subject),
+                type="primary",
+                icon=":material/play_arrow:",
+                width="stretch",
+            )
 
 
 # One picture
@@ -238,7 +239,7 @@ def _detail(db: sqlite3.Connection, chosen: Choices, wanted: Wanted, picture: Pi
         chosen, problem = _with_answers(db, chosen, picture)
         answers = _stored(db, chosen, picture)
         if problem:
-            st.error(problem, icon=":material/error:")
+            queue.problem(problem)
         provenance.stale({name: why for name, why in chosen.stale.items() if name in answers})
         with st.grid("auto", min_column_width=176, gap="small"):
             for name in gallery.in_order({*answers, *RECIPES}):
@@ -273,7 +274,9 @@ def _steps(db: sqlite3.Connection, chosen: Choices, wanted: Wanted, picture: Pic
         link.copy_button()
 
 
-def _with_answers(db: sqlite3.Connection, chosen: Choices, picture: Picture) -> tuple[Choices, str | None]:
+def _with_answers(
+    db: sqlite3.Connection, chosen: Choices, picture: Picture
+) -> tuple[Choices, VitquantError | None]:
     """The choices with this picture answered by every variant that can, and what went wrong if it did.
 
     Answers are computed only beside ones of today's conditions: beside stale or shipped ones they would compare
@@ -283,7 +286,7 @@ def _with_answers(db: sqlite3.Connection, chosen: Choices, picture: Picture) -> 
     lacking = [name for name in choices.usable_variants() if name not in _stored(db, chosen, picture)]
     if not (lacking and is_todays and chosen.pictures_here and chosen.today.weights_digest):
         return chosen, None
-    if not (_root(chosen) / picture.path).is_file():
+    if readonly.is_on() or not (_root(chosen) / picture.path).is_file():
         return chosen, None
     worker = server.prediction_worker()
     asked = f"Asking {', '.join(lacking)}"
@@ -299,7 +302,7 @@ def _with_answers(db: sqlite3.Connection, chosen: Choices, picture: Picture) -> 
                 image_size=chosen.subject.image_size,
             )
     except VitquantError as error:
-        return chosen, str(error)
+        return chosen, error
     return choices.with_todays_answers(db, chosen), None
 
 

@@ -64,12 +64,11 @@ def show(db: sqlite3.Connection) -> None:
 def _nothing_yet(chosen: Choices) -> None:
     st.info("Nothing is measured yet for these choices.", icon=":material/hourglass_empty:")
     if chosen.pictures_here:
-        st.button(
+        queue.offer(
             f"Measure the first {choices.FIRST_PICTURES} pictures",
+            choices.first_accuracy_request(chosen.subject),
             type="primary",
             icon=":material/play_arrow:",
-            on_click=queue.start,
-            args=(choices.first_accuracy_request(chosen.subject),),
         )
     else:
         st.caption(f"{chosen.subject.dataset} is not here: the Explorer page says how to bring it in.")
@@ -105,10 +104,9 @@ def _healthy_is_missing(chosen: Choices) -> None:
         return
     st.info(f"{healthy.model} is not measured yet for these choices.", icon=":material/healing:")
     if chosen.pictures_here:
-        st.button(
+        queue.offer(
             f"Measure {healthy.model} on the first {choices.FIRST_PICTURES} pictures",
-            on_click=queue.start,
-            args=(choices.first_accuracy_request(healthy),),
+            choices.first_accuracy_request(healthy),
         )
 
 
@@ -273,12 +271,11 @@ def _measured_where(chosen: Choices, answers: AnswerSet) -> None:
         )
         st.page_link("pages/benchmark.py", label="All measurements", icon=":material/speed:")
     if answers.shipped and chosen.pictures_here:
-        st.button(
+        queue.offer(
             "Measure the accuracy on this machine",
+            _all_pictures(chosen.subject),
             icon=":material/play_arrow:",
             help="All pictures, in the background. Then this page shows what was measured here.",
-            on_click=queue.start,
-            args=(_all_pictures(chosen.subject),),
         )
     provenance.of_answers(chosen)
 

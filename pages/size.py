@@ -53,14 +53,15 @@ def _measure(chosen: Choices, why: str) -> None:
     with st.container(border=True):
         words, button = st.columns([3, 2], vertical_alignment="center")
         words.markdown(f"{why} Every variant is built and its bytes are counted, in the background.")
-        button.button(
-            "Measure the sizes",
-            type="primary",
-            icon=":material/play_arrow:",
-            width="stretch",
-            on_click=queue.start,
-            args=(request,),
-        )
+        with button:
+            queue.offer(
+                "Measure the sizes",
+                request,
+                again=True,
+                type="primary",
+                icon=":material/play_arrow:",
+                width="stretch",
+            )
 
 
 def _result(chosen: Choices, run: Run, unit_name: str) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from components import address, choices, frame, pictures, presenting, server
+from components import address, choices, frame, pictures, presenting, queue, readonly, server
 from components.choices import Choices
 from components.presenting import Link
 from vitquant import browse, catalog, charts, datasets, gallery, images
 from vitquant.accuracy import REFERENCE
 from vitquant.browse import Filter, Picture
-from vitquant.errors import InputError, VitquantError
+from vitquant.errors import VitquantError
 from vitquant.gallery import AnswerSet
 from vitquant.variants import RECIPES
 
@@ -127,6 +127,8 @@ def _answered(scene: Scene) -> None:
 
 
 def _wake(chosen: Choices) -> None:
+    if readonly.is_on():
+        return
     subject = chosen.subject
     server.prediction_worker().wake(subject.model, subject.weights, subject.image_size)
 
@@ -167,6 +169,9 @@ def _rounded_answer(scene: Scene, bits: int) -> None:
     asked = (subject, scene.picture.picture, bits)
     kept = st.session_state.setdefault("tour:rounded", {})
     if asked not in kept:
+        if readonly.is_on():
+            st.info("Computing an answer anew needs the model to run: not in a read-only dashboard.")
+            return
         worker = server.prediction_worker()
         if not worker.is_ready(subject.model, subject.weights, subject.image_size):
             if worker.problem:
@@ -180,8 +185,8 @@ def _rounded_answer(scene: Scene, bits: int) -> None:
             kept[asked] = worker.predict_rounded(
                 model=subject.model, weights=subject.weights, bits=bits, png=png, image_size=subject.image_size
             )
-        except (VitquantError, InputError) as error:
-            st.error(str(error), icon=":material/error:")
+        except VitquantError as error:
+            queue.problem(error)
             return
     answer = kept[asked]
     is_right = answer.indices[0] == scene.picture.class_index

@@ -13,7 +13,7 @@ ACCURACY = [
      "top5_low": 0.16, "top5_high": 0.25, "broken": 211, "fixed": 1, "mcnemar_p": 1e-60},
 ]  # fmt: skip
 LATENCY = [
-    {"shape": shape, "variant": variant, "median_s": s, "q1_s": s * 0.9, "q3_s": s * 1.2,
+    {"shape": shape, "variant": variant, "threads": 2, "median_s": s, "q1_s": s * 0.9, "q3_s": s * 1.2,
      "ratio_to_fp32": ratio}
     for shape in ("1x70", "8x70")
     for variant, s, ratio in (("fp32", 0.1, 1.0), ("qint8", 0.05, 2.0))

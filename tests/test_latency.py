@@ -128,9 +128,15 @@ def test_ratio_says_how_many_times_faster() -> None:
         "q1_s": 1.5,
         "q3_s": 2.5,
         "p95_s": pytest.approx(2.9),
+        "spread": 0.5,
+        "is_noisy": True,
+        "pictures_per_s": 0.5,
         "runs": 3,
         "warmup_s": 0.5,
+        "warmup_calls": 1,
+        "warm": True,
         "ratio_to_fp32": 3.0,
+        **dict.fromkeys(latency.START_FIGURES),
     }
 
 

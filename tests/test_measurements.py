@@ -15,7 +15,7 @@ from vitquant.measurements import AccuracyRequest, LatencyRequest, ProfileReques
 MODEL = ("dinov2_vits14_reg_lc", "random")
 REQUESTS: list[Request] = [
     AccuracyRequest(*MODEL, ("fp32",), "tiny-imagenet", 8),
-    LatencyRequest(*MODEL, ("fp32", "qint8"), ("1x14", "2x14"), 1, 0.1),
+    LatencyRequest(*MODEL, ("fp32", "qint8"), ("1x14", "2x14"), (1,), 0.1),
     SizeRequest(*MODEL, ("fp32", "qint8")),
     ProfileRequest(*MODEL, ("fp32", "qint8"), "1x14", 1),
 ]

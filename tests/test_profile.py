@@ -23,7 +23,7 @@ def vit() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def of_fp32(vit: nn.Module) -> list[profile.OperatorRow]:
-    return profile.measure(vit, Shape(1, 70), 1)
+    return profile.measure(vit, Shape(1, 70), 1).operators
 
 
 @pytest.fixture(autouse=True)
@@ -60,18 +60,21 @@ def test_counts_are_of_one_forward_pass(of_fp32: list[profile.OperatorRow]) -> N
 def test_memory_is_of_one_forward_pass() -> None:
     model = nn.Sequential(nn.Linear(70, 10), nn.ReLU())  # of the last axis: 3 x 70 rows a picture
     output_bytes = 4 * 2 * 3 * 70 * 10
-    assert named(profile.measure(model, Shape(2, 70), 1), "aten::clamp_min").self_memory_bytes == output_bytes
+    assert (
+        named(profile.measure(model, Shape(2, 70), 1).operators, "aten::clamp_min").self_memory_bytes
+        == output_bytes
+    )
 
 
 def test_a_variant_shows_its_own_operators(vit: nn.Module) -> None:
     variant = variants.build(vit, "qint8", machine.engine())
-    rows = profile.measure(variant, Shape(1, 70), 1)
+    rows = profile.measure(variant, Shape(1, 70), 1).operators
     assert named(rows, "quantized::linear_dynamic").calls == LINEARS
     assert "aten::linear" not in {row.name for row in rows}
 
 
 def test_stacks_tell_where_an_operator_is_called(vit: nn.Module) -> None:
-    rows = profile.measure(vit, Shape(1, 70), 1, stacks=True)
+    rows = profile.measure(vit, Shape(1, 70), 1, stacks=True).operators
     linears = [row for row in rows if row.name == "aten::linear"]
     assert len(linears) == LINEARS  # every place is a row of its own
     assert {row.calls for row in linears} == {1.0}
@@ -98,7 +101,7 @@ def test_the_terminal_stays_clean() -> None:
     """torch's profiler writes an error about a missing GPU there unless told not to."""
     code = (
         "from torch import nn; from vitquant import profile; from vitquant.latency import Shape; "
-        "print(len(profile.measure(nn.ReLU(), Shape(1, 14), 1)))"
+        "print(len(profile.measure(nn.ReLU(), Shape(1, 14), 1).operators))"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(answer.stdout) >= 1

@@ -83,7 +83,7 @@ def accuracy(rows: pd.DataFrame) -> go.Figure:
     # From 0 to 1 whatever was measured: an axis cut short makes small differences look large.
     figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%", title="share of the pictures")
     figure.update_yaxes(tickvals=list(range(len(variants))), ticktext=variants, zeroline=False)
-    return _plain(figure, len(rows))
+    return plain(figure, len(rows))
 
 
 def accuracy_alt(rows: pd.DataFrame) -> str:
@@ -153,7 +153,7 @@ def trade_off(rows: pd.DataFrame, cost: str, title: str) -> go.Figure:
         align="left",
         font={"size": 11},
     )
-    _plain(figure, 0)
+    plain(figure, 0)
     figure.update_xaxes(title=title, range=[0, largest])
     figure.update_yaxes(
         range=[-0.04, 1.06],
@@ -211,7 +211,7 @@ def latency(rows: pd.DataFrame) -> go.Figure:
         ticktext=[f"{tick:,g}" for tick in ticks],
     )
     figure.update_yaxes(tickvals=list(range(len(shapes))), ticktext=shapes, zeroline=False)
-    return _plain(figure, len(shapes), legend=True)
+    return plain(figure, len(shapes), legend=True)
 
 
 def latency_alt(rows: pd.DataFrame) -> str:
@@ -271,7 +271,7 @@ def instead(variant: str, names: Sequence[str], values: Sequence[int], of: int) 
         hovertemplate="%{customdata}<extra></extra>",
     )
     figure.update_xaxes(title="pictures given this answer, wrongly", range=[0, max(values) * 1.15])
-    _plain(figure, len(names))
+    plain(figure, len(names))
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=list(names))
     figure.update_layout(height=70 + 28 * len(names), bargap=0.25)
     return figure
@@ -300,7 +300,7 @@ def confusion(variant: str, names: Sequence[str], cells: Sequence[tuple[int, int
         customdata=[f"{names[row]} taken for {names[column]}: {count}" for row, column, count in cells],
         hovertemplate="%{customdata}<extra></extra>",
     )
-    _plain(figure, len(names))
+    plain(figure, len(names))
     places = list(range(len(names)))
     ends = [-0.6, len(names) - 0.4]
     figure.update_xaxes(
@@ -375,14 +375,14 @@ def _bytes_axis(figure: go.Figure, rows: int, unit: int) -> go.Figure:
     # Room at the right for the figure that stands at the end of the longest bar.
     longest = max((a.x for a in figure.layout.annotations), default=1)
     figure.update_xaxes(range=[0, longest * 1.4], title=unit_name(unit))
-    return _plain(figure, rows)
+    return plain(figure, rows)
 
 
 def _amount(value: float) -> str:
     return f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
 
 
-def _plain(figure: go.Figure, rows: int, *, legend: bool = False) -> go.Figure:
+def plain(figure: go.Figure, rows: int, *, legend: bool = False) -> go.Figure:
     """What all figures have in common: transparent, a height by rows, the first row on top."""
     figure.update_layout(
         paper_bgcolor="rgba(0,0,0,0)",

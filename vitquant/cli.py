@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         "--shapes",
         help="BATCHxSIZE, … (1x70,1x518,2x518,4x518,8x518, the notebook's; for the samples 1x70,8x70)",
     )
-    latency.add_argument("--threads", type=int, help="threads torch may use (all cores)")
+    latency.add_argument("--threads", help="threads torch may use, one number or several: 1,2 (all cores)")
     latency.add_argument("--seconds", type=_seconds, default=10.0, help="least time given to each shape (10)")
     _again(latency)
 
@@ -107,8 +107,27 @@ def _parser() -> argparse.ArgumentParser:
     show = _command(actions, "show", commands.runs_show_command, "one run, with its result and environment")
     show.add_argument("id", type=int)
     _json(show)
+    go_on = _command(
+        actions, "continue", commands.runs_continue_command, "go on with one that stopped half-way"
+    )
+    go_on.add_argument("id", type=int)
+    _json(go_on)
+    two = _command(actions, "compare", commands.runs_compare_command, "two runs side by side")
+    two.add_argument("first", type=int)
+    two.add_argument("second", type=int)
+    _json(two)
+    trace = _command(actions, "trace", commands.runs_trace_command, "a profile's traces, which Perfetto opens")
+    trace.add_argument("id", type=int)
+    trace.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="where to (here)")
     delete = _command(actions, "delete", commands.runs_delete_command, "forget a run")
     delete.add_argument("id", type=int)
+
+    report = _command(top, "report", commands.report_command, "everything measured of a model, in one file")
+    report.add_argument("--out", type=Path, required=True, metavar="FILE", help="….html, ….json or ….csv")
+    report.add_argument("--model", help="(the one measured last)")
+    report.add_argument("--weights", help="(those measured last)")
+    report.add_argument("--dataset", help="(the one measured last)")
+    report.add_argument("--image-size", type=int, help="(the one measured last)")
     return parser
 
 

@@ -5,14 +5,31 @@ Each takes the parsed options (vitquant/cli.py has the words that can be typed).
 
 import argparse
 import json
+import sqlite3
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from vitquant import catalog, database, datasets, jobs, machine, measurements, runs, tables, variants, weights
-from vitquant.errors import InputError
+from vitquant import (
+    catalog,
+    compare,
+    database,
+    datasets,
+    gallery,
+    jobs,
+    machine,
+    measurements,
+    runs,
+    shipped,
+    tables,
+    variants,
+    weights,
+)
+from vitquant.errors import InputError, VitquantError
+from vitquant.gallery import Subject
 from vitquant.measurements import Request
 
 NOTEBOOK_VARIANTS = ("fp32", "qint8", "float16")
@@ -137,7 +154,7 @@ def latency_command(options: argparse.Namespace) -> None:
             weights=_weights_here(options).label,
             variants=names,
             shapes=tuple(str(shape) for shape in shapes),
-            threads=_threads(options.threads),
+            threads=_thread_counts(options.threads),
             seconds_per_shape=options.seconds,
         ),
         tables.latency,
@@ -186,6 +203,84 @@ def runs_show_command(options: argparse.Namespace) -> None:
         _print(tables.run_details(runs.get(db, options.id)), options, tables.run)
 
 
+def runs_continue_command(options: argparse.Namespace) -> None:
+    as_table = {
+        "accuracy": tables.accuracy,
+        "latency": tables.latency,
+        "size": tables.size,
+        "profile": tables.profile,
+    }
+    with database.opened() as db:
+        runs.mark_interrupted(db)
+        run = runs.get(db, options.id)
+        with _Bar(f"{run.kind} of {run.request['model']}", UNITS.get(run.kind, " steps")) as bar:
+            rows = jobs.continue_here(db, run, on_progress=bar.show, on_wait=_say_that_it_waits)
+    _print(rows, options, as_table[run.kind])
+
+
+def runs_compare_command(options: argparse.Namespace) -> None:
+    with database.opened() as db:
+        found = compare.compare(db, runs.get(db, options.first), runs.get(db, options.second))
+    _print(found.plain(), options, tables.comparison)
+
+
+def runs_trace_command(options: argparse.Namespace) -> None:
+    with database.opened() as db:
+        run = runs.get(db, options.id)
+        names = [name for name in runs.attachments(db, run.id) if name.startswith("trace/")]
+        if not names:
+            raise InputError(f"Run {run.id} has no trace: `python -m vitquant benchmark profile` makes one.")
+        for name in names:
+            file = options.out / f"run{run.id}-{Path(name).name}"
+            try:
+                file.write_bytes(runs.attachment(db, run.id, name) or b"")
+            except OSError as error:
+                raise VitquantError(f"{file} could not be written: {error.strerror or error}.") from error
+            print(file)
+
+
+def report_command(options: argparse.Namespace) -> None:
+    from vitquant import report  # and with it plotly and pandas, which take a second
+
+    with database.opened() as db:
+        try:
+            shipped.bring_in(db)
+        except InputError as error:  # what was measured here can be reported all the same
+            print(error, file=sys.stderr)
+        subject = _reported(db, options)
+        sets = gallery.answer_sets(db, subject)
+        report.write(options.out, report.collect(db, subject, sets[0] if sets else None))
+    print(f"{options.out}: {subject.model}, {tables.weights_label(subject.weights)}, {subject.dataset}.")
+
+
+def _reported(db: sqlite3.Connection, options: argparse.Namespace) -> Subject:
+    """The subject asked for; what is left out is as in the last measurement, or else as the sample's."""
+    measured = gallery.subjects(db)
+    if options.model:
+        catalog.model(options.model)
+    fitting = [
+        subject
+        for subject in measured
+        if options.model in (None, subject.model)
+        and options.weights in (None, subject.weights)
+        and options.dataset in (None, subject.dataset)
+        and options.image_size in (None, subject.image_size)
+    ]
+    if fitting:
+        return fitting[0]
+    model = options.model or catalog.FIRST_SIGHT
+    return Subject(
+        model,
+        options.weights or catalog.model(model).home,
+        catalog.dataset(options.dataset).name if options.dataset else gallery.usual_dataset(model),
+        catalog.check_image_size(options.image_size or catalog.DEFAULT_IMAGE_SIZE),
+    )
+
+
+def _say_that_it_waits(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
 def runs_delete_command(options: argparse.Namespace) -> None:
     with database.opened() as db:
         runs.mark_interrupted(db)
@@ -204,7 +299,7 @@ def _measure(options: argparse.Namespace, request: Request, as_table: Callable[[
             request,
             again=options.again,
             on_progress=bar.show,
-            on_wait=lambda sentence: print(sentence, file=sys.stderr),
+            on_wait=_say_that_it_waits,
         )
         origin = tables.origin(measurements.to_plain(request), *request.origin(db))
     _print(rows, options, as_table)
@@ -225,6 +320,13 @@ def _names(listed: str | None) -> tuple[str, ...]:
     if not names:
         raise InputError("No variant is named: take one or more of " + ", ".join(variants.RECIPES) + ".")
     return variants.check_available(names, engine)
+
+
+def _thread_counts(listed: str | None) -> tuple[int, ...]:
+    from vitquant import latency
+
+    cores = machine.default_threads()
+    return latency.parse_threads(listed, cores) if listed is not None else (cores,)
 
 
 def _threads(asked: int | None) -> int:

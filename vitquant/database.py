@@ -145,7 +145,28 @@ def m005_shipped(db: sqlite3.Connection) -> None:
     db.execute("CREATE TABLE shipped (digest TEXT PRIMARY KEY, read_at TEXT NOT NULL) WITHOUT ROWID")
 
 
-MIGRATIONS = (m001_file_digests, m002_examples, m003_predictions, m004_runs, m005_shipped)
+def m006_attachments(db: sqlite3.Connection) -> None:
+    """What belongs to a run and is too large for its rows: every raw time, the profiler's trace."""
+    db.execute(
+        """
+        CREATE TABLE attachments (
+            run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            name TEXT NOT NULL,
+            content BLOB NOT NULL,
+            PRIMARY KEY (run_id, name)
+        ) WITHOUT ROWID
+        """
+    )
+
+
+MIGRATIONS = (
+    m001_file_digests,
+    m002_examples,
+    m003_predictions,
+    m004_runs,
+    m005_shipped,
+    m006_attachments,
+)
 
 
 def connect(file: Path | None = None) -> sqlite3.Connection:

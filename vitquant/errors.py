@@ -14,3 +14,7 @@ class InputError(VitquantError):
 
 class Cancelled(VitquantError):
     """The run was cancelled; what it had measured is kept (exit status 130)."""
+
+
+class Busy(VitquantError):
+    """Times are being taken: what was asked for has to wait, and can be asked for again afterwards."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitquant import catalog, datasets, digest_cache, machine, predictions, runs, weights
-from vitquant.accuracy import REFERENCE, accuracy_row
+from vitquant.accuracy import REFERENCE, accuracy_row, looks_of_series
 from vitquant.errors import InputError
 from vitquant.predictions import Identity, Series
 from vitquant.runs import Run
+from vitquant.sequential import Look
 from vitquant.variants import RECIPES
 
 ENOUGH = 24
@@ -147,17 +148,10 @@ def answer_sets(db: sqlite3.Connection, subject: Subject) -> list[AnswerSet]:
     )
     for series in found:
         what = series.identity
-        key = (
-            series.dataset_id,
-            what.weights_digest,
-            what.torch_version,
-            what.cpu_features,
-            series.shipped,
-        )
-        groups.setdefault(key, {}).setdefault(what.variant, []).append(series)
+        groups.setdefault(_set_key(series), {}).setdefault(what.variant, []).append(series)
     sets = []
     for key, group in groups.items():
-        enough = min(ENOUGH, _pictures(db, key[0]))
+        enough = min(ENOUGH, pictures_of(db, key[0]))
         answers = {series.id: predictions.tally(db, series.id).n for of in group.values() for series in of}
         # Sorting keeps the newest first among those with enough answers, and among the others.
         by_variant = {
@@ -166,12 +160,26 @@ def answer_sets(db: sqlite3.Connection, subject: Subject) -> list[AnswerSet]:
         }
         answered = max(answers[series.id] for series in by_variant.values())
         newest = max(series.measured_at for series in by_variant.values())
-        name = predictions.key_of({"key": key})[:8]
+        name = _set_name(key)
         rank = (answered < enough, key[-1])
         in_order_ = max(predictions.without_gap(db, series.id) for series in by_variant.values())
         found_set = AnswerSet(name, key[0], by_variant, answered, newest, answered - in_order_, key[-1])
         sets.append((rank, found_set))
     return [found for _, found in sorted(sets, key=lambda rank_and_set: rank_and_set[0])]
+
+
+def set_of(series: Series) -> str:
+    """The name of the answer set that a series belongs to."""
+    return _set_name(_set_key(series))
+
+
+def _set_key(series: Series) -> tuple[int, str, str, str, bool]:
+    what = series.identity
+    return series.dataset_id, what.weights_digest, what.torch_version, what.cpu_features, series.shipped
+
+
+def _set_name(key: tuple[int, str, str, str, bool]) -> str:
+    return predictions.key_of({"key": key})[:8]
 
 
 def in_order(variants: Iterable[str]) -> list[str]:
@@ -255,13 +263,43 @@ def size_rows(db: sqlite3.Connection, subject: Subject) -> dict[str, Mapping[str
 
 
 def latency_rows(db: sqlite3.Connection, subject: Subject) -> tuple[Run, list[dict[str, Any]]] | None:
-    """The newest latency run that timed fp32 on one picture of this size, and its rows of that shape."""
+    """The newest latency run that timed fp32 on one picture of this size, and its rows of that shape on most
+    threads."""
     shape = f"1x{subject.image_size}"
     for run in finished_runs(db, "latency", subject):
         rows = [row for row in run.result or [] if row["shape"] == shape]
-        if any(row["variant"] == REFERENCE for row in rows):
-            return run, rows
+        threads = max((row["threads"] for row in rows if row["variant"] == REFERENCE), default=None)
+        if threads is not None:
+            return run, [row for row in rows if row["threads"] == threads]
     return None
+
+
+@dataclass(frozen=True)
+class SoFar:
+    """What an accuracy run under way has found."""
+
+    rows: list[dict[str, Any]]  # one a variant, as accuracy.rows gives them, on what it has answered in order
+    looks: dict[str, list[Look]]  # at each variant but fp32: those taken so far
+    last: int  # the last picture that the run may take
+    until_sure: bool
+
+
+def so_far(db: sqlite3.Connection, run: Run) -> SoFar | None:
+    """An accuracy run's results up to now; None before its first pictures."""
+    found = {name: predictions.series_of_key(db, key) for name, key in run.identity.get("series", {}).items()}
+    series = {name: one for name, one in found.items() if one is not None}
+    if REFERENCE not in series or not run.total:
+        return None
+    reference = series[REFERENCE]
+    rows = []
+    for name, one in series.items():
+        # Of what is in the store some may be of an earlier run, beyond what this one is to measure.
+        n = min(*(predictions.without_gap(db, s.id) for s in (one, reference)), run.total)
+        if n:
+            rows.append(accuracy_row(db, series[name], reference, n))
+    if not rows:
+        return None
+    return SoFar(rows, looks_of_series(db, series, run.total), run.total, bool(run.request.get("until_sure")))
 
 
 # Accuracy
@@ -294,6 +332,7 @@ def scores(db: sqlite3.Connection, answers: AnswerSet) -> dict[str, tuple[int, i
     return found
 
 
-def _pictures(db: sqlite3.Connection, dataset_id: int) -> int:
+def pictures_of(db: sqlite3.Connection, dataset_id: int) -> int:
+    """How many pictures a dataset has."""
     [n] = db.execute("SELECT count(*) FROM examples WHERE dataset_id = ?", (dataset_id,)).fetchone()
     return int(n)

@@ -6,6 +6,8 @@ terminal is carried out in that terminal's own process. Whoever measures holds t
 nothing else is measured beside it.
 """
 
+import contextlib
+import errno
 import os
 import signal
 import sqlite3
@@ -17,9 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
-from vitquant import database, machine, measurements, paths, runs
+from vitquant import database, machine, measurements, paths, reserve, runs
 from vitquant.errors import Cancelled, VitquantError
 from vitquant.measurements import Journal, Request
 from vitquant.runs import Rows, Run
@@ -27,6 +30,9 @@ from vitquant.runs import Rows, Run
 POLL_S = 0.2
 TERMINATE_S = 1.0
 """A cancelled run's process gets this long to end by itself; all it has measured is committed."""
+
+NEEDS_QUIET = ("latency", "profile")
+"""Kinds of run that take times: nothing else may be computed beside them, predictions on demand included."""
 
 Waiting = Callable[[str], None]
 OnProgress = Callable[[int, int, str], None]
@@ -36,7 +42,8 @@ def start(db: sqlite3.Connection, request: Request) -> Run:
     """Queue a run and see to it that somebody takes it; returns at once.
 
     The same run already queued or running is returned instead of a second one; an unfinished one goes on
-    where it stopped. Raises InputError where the request cannot be measured.
+    where it stopped. A finished one is measured again, and kept. Raises InputError where the request cannot
+    be measured.
     """
     runs.mark_interrupted(db)
     identity = request.identity(db)  # before the transaction: it may take a moment, and write itself
@@ -83,6 +90,16 @@ def run_here(
         return _carry_out(db, run, on_progress)
 
 
+def continue_here(
+    db: sqlite3.Connection, run: Run, *, on_progress: OnProgress | None = None, on_wait: Waiting | None = None
+) -> Rows:
+    """Go on in this process with a run that stopped half-way, and return its rows. Raises InputError where it
+    has not stopped half-way; else as run_here does."""
+    run = runs.requeue(db, run.id)
+    with _measuring(on_wait):
+        return _carry_out(db, run, on_progress)
+
+
 def carry_out_queued(run_id: int) -> None:
     """Carry out one run of the queue in this process, which the dispatcher has started for it."""
     with database.opened() as db, _measuring(None):
@@ -93,13 +110,14 @@ def carry_out_queued(run_id: int) -> None:
             _carry_out(db, run, None)
         except VitquantError as error:
             if not runs.get(db, run_id).is_over:  # it could not even begin
-                runs.finish(db, run_id, "failed", str(error))
+                _finish(db, run_id, "failed", str(error))
             raise
 
 
 def ensure_dispatcher() -> None:
     """Start the dispatcher, detached from this process; it ends at once where another is at work."""
     paths.data_dir().mkdir(parents=True, exist_ok=True)
+    reserve.lay_by()
     with (paths.data_dir() / "runs.log").open("ab") as log:
         subprocess.Popen(
             [sys.executable, "-m", "vitquant.jobs", "dispatch"],
@@ -130,6 +148,7 @@ def dispatch() -> None:
 
 
 def _dispatch_one(db: sqlite3.Connection, run_id: int) -> None:
+    kills_before = _out_of_memory_kills()
     process = subprocess.Popen(
         [sys.executable, "-m", "vitquant.jobs", "run", str(run_id)],
         cwd=paths.PROJECT_ROOT,
@@ -144,14 +163,20 @@ def _dispatch_one(db: sqlite3.Connection, run_id: int) -> None:
     if run is None or run.is_over or (run.state == "running" and run.process_id != process.pid):
         return  # a terminal may have taken the run from the queue while its process waited for the lock
     if run.cancel_requested:
-        runs.finish(db, run_id, "cancelled", "Cancelled; what it had measured is kept.")
+        _finish(db, run_id, "cancelled", "Cancelled; what it had measured is kept.")
     else:
-        runs.finish(db, run_id, "failed", _last_words(process.returncode))
+        _finish(db, run_id, *_last_words(process.returncode, _out_of_memory_kills() > kills_before))
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End a run's process within a second or so: every batch it has measured is committed."""
-    process.terminate()
+    """End a run's process, and those it has started, within a second or so: every batch it has measured is
+    committed."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        started = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        for child in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
     try:
         process.wait(TERMINATE_S)
     except subprocess.TimeoutExpired:
@@ -159,18 +184,49 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _last_words(exit_status: int) -> str:
+def _last_words(exit_status: int, memory_ran_out: bool) -> tuple[str, str]:
+    """The state and the message of a run whose process ended without giving its own."""
     kept = "What it had measured is kept; continue it when the cause is mended."
-    if exit_status == -signal.SIGKILL:
-        return f"The run's process was killed, most likely because memory ran out. {kept}"
+    if exit_status == -signal.SIGKILL and memory_ran_out:
+        return "failed", f"Memory ran out, and the system killed the run's process. {kept}"
     if exit_status < 0:
-        return f"The run's process was ended by {signal.Signals(-exit_status).name}. {kept}"
-    return f"The run's process ended early, with exit status {exit_status}; runs.log says more. {kept}"
+        name = signal.Signals(-exit_status).name
+        return (
+            "interrupted",
+            f"The run's process was ended from outside ({name}). What it had measured is kept.",
+        )
+    return (
+        "failed",
+        f"The run's process ended early, with exit status {exit_status}; runs.log says more. {kept}",
+    )
+
+
+def _out_of_memory_kills() -> int:
+    """How many processes Linux has killed since it started because memory ran out (proc(5), oom_kill)."""
+    try:
+        with open("/proc/vmstat", encoding="ascii") as file:
+            counts = dict(line.split() for line in file)
+    except (OSError, ValueError):
+        return 0
+    return int(counts.get("oom_kill", 0))
+
+
+def _finish(
+    db: sqlite3.Connection, run_id: int, state: str, message: str | None = None, result: Rows | None = None
+) -> None:
+    """Note how a run ended, even where the disk is full: for that some space is kept in reserve."""
+    try:
+        runs.finish(db, run_id, state, message, result)
+    except sqlite3.OperationalError as error:
+        if "full" not in str(error) or not reserve.give_back():
+            raise
+        runs.finish(db, run_id, state, message, result)
 
 
 def _carry_out(db: sqlite3.Connection, run: Run, on_progress: OnProgress | None) -> Rows:
     request = measurements.from_plain(run.kind, run.request)
     run = runs.claim(db, run.id, request.identity(db), machine.environment())
+    reserve.lay_by()
 
     def progress(done: int, total: int, message: str) -> None:
         runs.report(db, run.id, done, total, message)
@@ -178,26 +234,51 @@ def _carry_out(db: sqlite3.Connection, run: Run, on_progress: OnProgress | None)
             on_progress(done, total, message)
 
     try:
-        journal = Journal(progress, lambda rows: runs.keep(db, run.id, rows), run.result or ())
-        rows = request.measure(db, journal)
+        journal = Journal(
+            progress,
+            lambda rows: runs.keep(db, run.id, rows),
+            run.result or (),
+            lambda name, content: runs.attach(db, run.id, name, content),
+        )
+        with quiet() if request.kind in NEEDS_QUIET else contextlib.nullcontext():
+            rows = request.measure(db, journal)
     except Cancelled as error:
-        runs.finish(db, run.id, "cancelled", str(error))
+        _finish(db, run.id, "cancelled", str(error))
         raise
     except KeyboardInterrupt:
-        runs.finish(db, run.id, "cancelled", "Stopped by Ctrl-C; what it had measured is kept.")
+        _finish(db, run.id, "cancelled", "Stopped by Ctrl-C; what it had measured is kept.")
         raise
     except VitquantError as error:
-        runs.finish(db, run.id, "failed", str(error))
+        _finish(db, run.id, "failed", str(error))
         raise
     except Exception as error:
-        if isinstance(error, MemoryError) or "allocate memory" in str(error):  # torch's is a RuntimeError
-            message = "Memory ran out; what was measured is kept. Take a smaller model or smaller batches."
-            runs.finish(db, run.id, "failed", message)
-            raise VitquantError(message) from None
-        runs.finish(db, run.id, "failed", f"Unexpected: {type(error).__name__}: {error}")
-        raise
-    runs.finish(db, run.id, "done", result=rows)
+        message = _what_ran_out(error)
+        if message is None:
+            _finish(db, run.id, "failed", f"Unexpected: {type(error).__name__}: {error}")
+            raise
+        _finish(db, run.id, "failed", message)
+        raise VitquantError(message) from error
+    _finish(db, run.id, "done", result=rows)
     return runs.get(db, run.id).result or []  # exactly what will be read back
+
+
+def _what_ran_out(error: Exception) -> str | None:
+    """Memory or disk, in a sentence; None where it is something else."""
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):  # torch's is a RuntimeError
+        return "Memory ran out; what was measured is kept. Take a smaller model or smaller batches."
+    no_space = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    if no_space or (isinstance(error, sqlite3.OperationalError) and "full" in str(error)):
+        return "The disk is full; what was measured is kept. Free some space, then continue the run."
+    return None
+
+
+@contextmanager
+def quiet(*, patience_s: float = -1) -> Iterator[None]:
+    """Nothing else is computed by vitquant on this machine while this holds: whoever takes times holds it, and
+    whoever answers a prediction on demand. Raises filelock.Timeout where patience runs out (-1: never)."""
+    paths.data_dir().mkdir(parents=True, exist_ok=True)
+    with FileLock(paths.data_dir() / "quiet.lock", timeout=patience_s):
+        yield
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Parsing shapes and making rows import no torch.
 import math
 import re
 import statistics
+import struct
 import time
 import timeit
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,9 @@ WARMUP_SECONDS = 3.0
 STEADY = 0.1
 """Warm when the last calls differ by no more than this share of the fastest."""
 MAX_BATCH = 4096
+NOISY = 0.25
+"""Where the middle half of a variant's times spreads over more than this share of their median, the machine was
+too noisy for the median to be told."""
 PROGRESS_STEPS = 100
 """Progress is counted in hundredths of the whole."""
 
@@ -85,6 +89,18 @@ class Timing:
     threads: int
     times_s: tuple[float, ...]  # seconds per call; the mean of a block of calls where one is very short
     warmup_s: float  # what the warm-up before took
+    warmup_calls: int = 1
+    warm: bool = True  # whether its last calls were steady
+
+    @property
+    def name(self) -> str:
+        """Names its raw times among a run's attachments."""
+        return f"times/{self.shape}/{self.threads}/{self.variant}"
+
+    @property
+    def spread(self) -> float:
+        """How far the quartiles lie apart, as a share of the median."""
+        return (self.q3_s - self.q1_s) / self.median_s
 
     @property
     def median_s(self) -> float:
@@ -111,11 +127,17 @@ class Timing:
         return ordered[below] + (position - below) * (ordered[above] - ordered[below])
 
 
-def rows(timings: Iterable[Timing]) -> list[dict[str, Any]]:
+START_FIGURES = ("load_s", "first_s", "baseline_bytes", "peak_bytes", "steady_bytes")
+"""What a row says of a fresh process that loads its variant: see vitquant/startup.py."""
+
+
+def rows(
+    timings: Iterable[Timing], starts: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[dict[str, Any]]:
     """The timings, ready for JSON, in the order given.
 
     ratio_to_fp32 says how many times faster than fp32 on the same shape and threads (its median divided by
-    this one); None where fp32 was not measured.
+    this one); None where fp32 was not measured. starts: the START_FIGURES by variant; None without.
     """
     timings = list(timings)
     fp32 = {(t.shape, t.threads): t.median_s for t in timings if t.variant == "fp32"}
@@ -130,12 +152,42 @@ def rows(timings: Iterable[Timing]) -> list[dict[str, Any]]:
             "q1_s": timing.q1_s,
             "q3_s": timing.q3_s,
             "p95_s": timing.p95_s,
+            "spread": timing.spread,
+            "is_noisy": timing.spread > NOISY,
+            "pictures_per_s": timing.shape.batch / timing.median_s,
             "runs": len(timing.times_s),
             "warmup_s": timing.warmup_s,
+            "warmup_calls": timing.warmup_calls,
+            "warm": timing.warm,
             "ratio_to_fp32": _ratio(fp32.get((timing.shape, timing.threads)), timing.median_s),
+            **{name: (starts or {}).get(timing.variant, {}).get(name) for name in START_FIGURES},
         }
         for timing in timings
     ]
+
+
+def pack_times(times_s: Sequence[float]) -> bytes:
+    """Raw times as they are stored: float64, little-endian, in seconds."""
+    return struct.pack(f"<{len(times_s)}d", *times_s)
+
+
+def unpack_times(content: bytes) -> tuple[float, ...]:
+    return struct.unpack(f"<{len(content) // 8}d", content)
+
+
+def parse_threads(text: str, most: int) -> tuple[int, ...]:
+    """The numbers of threads of "1,2", each once; InputError for what cannot be on so many cores."""
+    parts = [part for part in re.split(r"[\s,]+", text.strip()) if part]
+    if not parts:
+        raise InputError(f"No number of threads is named: give one or more, such as 1,{most}.")
+    for part in parts:
+        if not (part.isascii() and part.isdigit() and len(part) < 5 and 1 <= int(part) <= most):
+            raise InputError(f"{part!r} threads cannot be: this machine has {most} cores; take 1 to {most}.")
+    return tuple(dict.fromkeys(int(part) for part in parts))
+
+
+def threads_title(threads: int) -> str:
+    return "1 thread" if threads == 1 else f"{threads} threads"
 
 
 def _ratio(reference_s: float | None, median_s: float) -> float | None:
@@ -193,12 +245,12 @@ def _measure_shape(
         for name, model in models.items()
     }
     times: dict[str, list[float]] = {name: [] for name in models}
-    warmup_s = {}
+    warmups = {}
     # inference_mode holds for this function only: a generator must not leave it on for its consumer.
     with torch.inference_mode():
         for name, model in models.items():
             report(0.0, f"{name}, warming up")
-            warmup_s[name] = _warm_up(model, pictures, threads)
+            warmups[name] = _warm_up(model, pictures, threads)
         begin = time.perf_counter()
         rounds = 0
         while rounds < MIN_ROUNDS or time.perf_counter() - begin < seconds:
@@ -211,11 +263,12 @@ def _measure_shape(
                 # than TURN_SECONDS is measured once a turn.
                 times[name].extend(timer.blocked_autorange(min_run_time=TURN_SECONDS).times)
             rounds += 1
-    return [Timing(shape, name, threads, tuple(times[name]), warmup_s[name]) for name in models]
+    return [Timing(shape, name, threads, tuple(times[name]), *warmups[name]) for name in models]
 
 
-def _warm_up(model: "nn.Module", pictures: "torch.Tensor", threads: int) -> float:
-    """Call the model until its times are steady, or for WARMUP_SECONDS; the seconds that took.
+def _warm_up(model: "nn.Module", pictures: "torch.Tensor", threads: int) -> tuple[float, int, bool]:
+    """Call the model until its times are steady, or for WARMUP_SECONDS: the seconds that took, the calls, and
+    whether they had become steady.
 
     A call longer than WARMUP_SECONDS is made once: every turn begins with an unmeasured call anyway.
     """
@@ -230,7 +283,7 @@ def _warm_up(model: "nn.Module", pictures: "torch.Tensor", threads: int) -> floa
             last = calls[-3:]
             steady = len(last) == 3 and max(last) - min(last) <= STEADY * min(calls)
             if steady or end - begin > WARMUP_SECONDS:
-                return end - begin
+                return end - begin, len(calls), steady
 
 
 def random_pictures(shape: Shape) -> "torch.Tensor":

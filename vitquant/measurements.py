@@ -20,16 +20,18 @@ class Journal:
     """What a measurement tells whoever carries it out, and what it was left by an earlier attempt.
 
     progress(done, total, message) raises Cancelled where the run is to stop. keep(rows) stores all rows that
-    are finished so far: they stay when the run is stopped, and are its `rows` when it is continued.
+    are finished so far: they stay when the run is stopped, and are its `rows` when it is continued. attach
+    keeps what is too large for rows under a name.
     """
 
     progress: Callable[[int, int, str], None]
     keep: Callable[[Rows], None] = lambda rows: None
     rows: Sequence[Mapping[str, Any]] = ()
+    attach: Callable[[str, bytes], None] = lambda name, content: None
 
-    def finished(self, part: str) -> set[Any]:
-        """Which parts (variants, shapes) an earlier attempt has finished."""
-        return {row[part] for row in self.rows}
+    def finished(self, *parts: str) -> set[Any]:
+        """Which parts (variants; pairs of shape and threads) an earlier attempt has finished."""
+        return {tuple(row[part] for part in parts) if len(parts) > 1 else row[parts[0]] for row in self.rows}
 
 
 class Request(Protocol):
@@ -132,37 +134,56 @@ class _KeptWithItsRun:
 
 @dataclass(frozen=True)
 class LatencyRequest(_KeptWithItsRun):
-    """Seconds a forward pass takes, for each shape ("8x70": 8 pictures of 70 x 70)."""
+    """Seconds a forward pass takes, for each shape ("8x70": 8 pictures of 70 x 70) and number of threads.
+
+    Before the variants are timed in turns, a fresh process for each loads it and makes one prediction at the
+    first shape (vitquant/startup.py); those figures stand in the rows of that shape.
+    """
 
     kind: ClassVar[str] = "latency"
     model: str
     weights: str
     variants: tuple[str, ...]
     shapes: tuple[str, ...]
-    threads: int
+    threads: tuple[int, ...]
     seconds_per_shape: float
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
         return _identity(db, self) | {"machine": machine.machine_name()}
 
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
-        from vitquant import latency
+        from vitquant import latency, startup
         from vitquant.predict import load_variants
 
         rows = [dict(row) for row in journal.rows]
-        finished = journal.finished("shape")
-        shapes = [s for s in latency.parse_shapes(",".join(self.shapes)) if str(s) not in finished]
-        models = load_variants(weights.resolve(self.model, self.weights), self.variants, machine.engine())
-        timings = latency.measure(
-            models,
-            shapes,
-            self.threads,
-            seconds_per_shape=self.seconds_per_shape,
-            on_progress=journal.progress,
-        )
-        # They come shape by shape, one timing for each variant.
-        for of_one_shape in zip(*[iter(timings)] * len(models), strict=True):
-            rows += latency.rows(of_one_shape)
+        settings = [
+            (s, threads) for threads in self.threads for s in latency.parse_shapes(",".join(self.shapes))
+        ]
+        finished = journal.finished("shape", "threads")
+        source = weights.resolve(self.model, self.weights)
+        starts = {}
+        if not finished:
+            for name in self.variants:
+                journal.progress(0, latency.PROGRESS_STEPS, f"loading {name} in a fresh process")
+                starts[name] = asdict(startup.measure(self.model, self.weights, name, *settings[0]))
+        models = load_variants(source, self.variants, machine.engine())
+        for place, (shape, threads) in enumerate(settings):
+            if (str(shape), threads) in finished:
+                continue
+
+            def report(done: int, total: int, message: str, place: int = place, threads: int = threads) -> None:
+                share = (place + done / total) / len(settings)
+                where = f"{message}, {latency.threads_title(threads)}" if message else ""
+                journal.progress(int(latency.PROGRESS_STEPS * share), latency.PROGRESS_STEPS, where)
+
+            timings = list(
+                latency.measure(
+                    models, [shape], threads, seconds_per_shape=self.seconds_per_shape, on_progress=report
+                )
+            )
+            for timing in timings:
+                journal.attach(timing.name, latency.pack_times(timing.times_s))
+            rows += latency.rows(timings, starts if place == 0 else {})
             journal.keep(rows)
         return rows
 
@@ -198,7 +219,7 @@ class SizeRequest(_KeptWithItsRun):
 
 @dataclass(frozen=True)
 class ProfileRequest(_KeptWithItsRun):
-    """Where the time of a forward pass goes: operators by self time and memory, per variant."""
+    """Where the time of a forward pass goes, per variant: operators by self time and memory, and layers."""
 
     kind: ClassVar[str] = "profile"
     model: str
@@ -221,8 +242,9 @@ class ProfileRequest(_KeptWithItsRun):
         [shape] = latency.parse_shapes(self.shape)
         for name, model in models.items():
             journal.progress(self.variants.index(name), len(self.variants), name)
-            operators = profile.measure(model, shape, self.threads, stacks=self.stacks)
-            rows += [{"variant": name, **asdict(operator)} for operator in operators]
+            found = profile.measure(model, shape, self.threads, stacks=self.stacks)
+            journal.attach(f"trace/{name}.json.gz", found.trace)
+            rows += [{"variant": name, **row} for row in found.rows()]
             journal.keep(rows)
         journal.progress(len(self.variants), len(self.variants), "")
         return rows
@@ -236,6 +258,8 @@ KINDS: dict[str, type] = {
 def from_plain(kind: str, request: Mapping[str, Any]) -> Request:
     """The request that was stored as plain data (lists become tuples again)."""
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in request.items()}
+    if kind == LatencyRequest.kind and isinstance(values["threads"], int):
+        values["threads"] = (values["threads"],)  # as it was stored before threads could be swept
     return KINDS[kind](**values)
 
 

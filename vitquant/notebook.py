@@ -3,6 +3,9 @@
 Measured by its author, on another machine, with dinov2_vitb14_reg_lc and Torch Hub's weights.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 TITLE = "For comparison: the table of the notebook that vitquant grew out of"
 WHAT = (
     "vitquant began as a notebook that quantized one DINOv2 model with torch and could not explain what it "
@@ -18,7 +21,7 @@ ACCURACY = (
     {"variant": "float16", "top-5": 0.7208},
 )
 
-LATENCY_S = (
+LATENCY_S: tuple[Mapping[str, Any], ...] = (
     # seconds a batch on 6 threads
     {"shape": "1x518", "fp32": 3.1, "qint8": 2.1, "float16": 2.7},
     {"shape": "2x518", "fp32": 4.4, "qint8": 3.9, "float16": 4.2},
@@ -33,3 +36,24 @@ SIZE = (
     {"variant": "qint8", "disk (MiB)": 91.05587959289551, "memory (MB)": 6.263808},
     {"variant": "float16", "disk (MiB)": 345.040864944458, "memory (MB)": 6.263808},
 )
+
+
+def latency_beside(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The notebook's latency table with one's own medians (latency.rows) beside it, None where a shape or a
+    variant was not measured. Times are seconds; ratios say how many times as fast as fp32."""
+    own = {(row["shape"], row["variant"]): row["median_s"] for row in rows}
+    found = []
+    for line in LATENCY_S:
+        for variant in ("fp32", "qint8", "float16"):
+            mine, fp32 = (own.get((str(line["shape"]), name)) for name in (variant, "fp32"))
+            found.append(
+                {
+                    "shape": line["shape"],
+                    "variant": variant,
+                    "notebook (s)": line[variant],
+                    "notebook, × fp32": float(line["fp32"]) / float(line[variant]),
+                    "here (s)": mine,
+                    "here, × fp32": fp32 / mine if fp32 and mine else None,
+                }
+            )
+    return found

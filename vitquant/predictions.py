@@ -133,6 +133,32 @@ def find_series(db: sqlite3.Connection, identity: Identity) -> Series | None:
     return _series(row) if row else None
 
 
+def series_of_key(db: sqlite3.Connection, key: str) -> Series | None:
+    """The series that a run names by its identity's key, if it is still stored."""
+    row = db.execute(f"{_SERIES} WHERE series.key = ?", (key,)).fetchone()
+    return _series(row) if row else None
+
+
+def changed_answers(
+    db: sqlite3.Connection, first: int, second: int, n: int, most: int
+) -> tuple[int, list[sqlite3.Row]]:
+    """On how many of the first n pictures two series' first answers differ, and the first so many of them:
+    picture, class_index, first_index, second_index."""
+    query = (
+        "FROM predictions a JOIN predictions b ON a.position = b.position "
+        "JOIN series ON series.id = a.series_id "
+        "JOIN examples ON examples.dataset_id = series.dataset_id AND examples.position = a.position "
+        "WHERE a.series_id = ? AND b.series_id = ? AND a.position < ? AND a.index1 != b.index1"
+    )
+    [count] = db.execute(f"SELECT count(*) {query}", (first, second, n)).fetchone()
+    rows = db.execute(
+        "SELECT examples.picture, examples.class_index, a.index1 AS first_index, b.index1 AS second_index "
+        f"{query} ORDER BY a.position LIMIT ?",
+        (first, second, n, most),
+    ).fetchall()
+    return int(count), rows
+
+
 def begin_series(
     db: sqlite3.Connection, identity: Identity, dataset_id: int, environment: Mapping[str, Any]
 ) -> Series:

@@ -152,6 +152,7 @@ def claim(
                 "UPDATE runs SET identity = ?, key = ?, result = NULL WHERE id = ?",
                 (json.dumps(identity), run_key(run.kind, run.request, identity), run_id),
             )
+            db.execute("DELETE FROM attachments WHERE run_id = ?", (run_id,))
         db.execute(
             "UPDATE runs SET state = 'running', started_at = ?, ended_at = NULL, cancel_requested = 0, "
             "message = '', environment = ?, process_id = ?, process_started = ? WHERE id = ?",
@@ -171,6 +172,21 @@ def report(db: sqlite3.Connection, run_id: int, done: int, total: int, message: 
 def keep(db: sqlite3.Connection, run_id: int, rows: Rows) -> None:
     """Store the rows that are finished so far; they stay whatever becomes of the run."""
     db.execute("UPDATE runs SET result = ? WHERE id = ?", (json.dumps(rows), run_id))
+
+
+def attach(db: sqlite3.Connection, run_id: int, name: str, content: bytes) -> None:
+    """Keep something that belongs to a run beside its rows; what had this name is replaced."""
+    db.execute("INSERT OR REPLACE INTO attachments VALUES (?, ?, ?)", (run_id, name, content))
+
+
+def attachment(db: sqlite3.Connection, run_id: int, name: str) -> bytes | None:
+    row = db.execute("SELECT content FROM attachments WHERE run_id = ? AND name = ?", (run_id, name)).fetchone()
+    return None if row is None else bytes(row["content"])
+
+
+def attachments(db: sqlite3.Connection, run_id: int) -> list[str]:
+    """The names of what is kept beside a run."""
+    return [row[0] for row in db.execute("SELECT name FROM attachments WHERE run_id = ?", (run_id,))]
 
 
 def finish(

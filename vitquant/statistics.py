@@ -54,6 +54,24 @@ def paired_difference(broken: int, fixed: int, n: int, *, error: float = 0.05) -
     return Interval(share, min(low, share), max(high, share))
 
 
+def unpaired_difference(first: Interval, second: Interval) -> Interval:
+    """The second of two shares less the first, measured on different examples, with its 95% interval.
+
+    Both with Wilson's intervals: Newcombe, "Interval estimation for the difference between independent
+    proportions", Statistics in Medicine 17 (1998), method 10.
+    """
+    share = second.share - first.share
+    low = share - math.hypot(second.share - second.low, first.high - first.share)
+    high = share + math.hypot(second.high - second.share, first.share - first.low)
+    return Interval(share, max(low, -1.0), min(high, 1.0))
+
+
+def median_error(q1: float, q3: float, n: int) -> float:
+    """The standard error of a median, from the quartiles of n values: 1.25 / 1.35 of their distance by the root
+    of n (McGill, Tukey and Larsen, "Variations of box plots", The American Statistician 32, 1978)."""
+    return 1.25 * (q3 - q1) / (1.35 * math.sqrt(n))
+
+
 def _score(broken: int, fixed: int, n: int, difference: float) -> float:
     """Tango's statistic: how many standard errors the observed difference lies above this one."""
     b = -fixed - broken + (2 * n - fixed + broken) * difference

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from vitquant import wording
+from vitquant import shares, wording
+from vitquant.latency import NOISY
 from vitquant.runs import Run
 
 Row = Mapping[str, Any]
@@ -98,8 +99,17 @@ def points(row: Row) -> str:
     return f"{100 * row['difference']:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
+Cells = list[list[object]]
+"""A table's titles, then its lines."""
+
+
 def _accuracy_table(rows: Sequence[Row]) -> str:
-    return table(
+    titles, *body = accuracy_cells(rows)
+    return table(titles, body)
+
+
+def accuracy_cells(rows: Sequence[Row]) -> Cells:
+    return [
         [
             "variant",
             "pictures",
@@ -113,7 +123,7 @@ def _accuracy_table(rows: Sequence[Row]) -> str:
             "difference (points)",
             "KL",
         ],
-        [
+        *(
             [
                 row["variant"],
                 f"{row['n']:,}",
@@ -128,34 +138,90 @@ def _accuracy_table(rows: Sequence[Row]) -> str:
                 _or_dash(row["mean_kl_nats"], "{:.3g} nats"),
             ]
             for row in rows
-        ],
-    )
+        ),
+    ]
 
 
 def latency(rows: Sequence[Row]) -> str:
-    return table(
-        ["shape", "variant", "median", "quartiles", "times faster than fp32", "calls", "threads"],
-        [
+    """One line a variant and shape; beneath it what a fresh process of each variant took."""
+    blocks = []
+    for titles, *body in filter(None, (latency_cells(rows), start_cells(rows))):
+        blocks.append(table(titles, body))
+    if any(row.get("is_noisy") for row in rows):
+        blocks.append(
+            f"Too noisy: half of the calls spread over more than {NOISY:.0%} of their median. Measure again "
+            "when the machine is quiet."
+        )
+    return "\n\n".join(blocks)
+
+
+def latency_cells(rows: Sequence[Row]) -> Cells:
+    titles = "shape|variant|threads|median|quartiles|95% within|times faster than fp32|pictures/s|calls|warm-up"
+    noisy = {(row["shape"], row["threads"]) for row in rows if row.get("is_noisy") and row["variant"] == "fp32"}
+    found: Cells = [list(titles.split("|"))]
+    for row in rows:
+        is_noisy = row.get("is_noisy")
+        no_ratio = is_noisy or (row["shape"], row["threads"]) in noisy
+        throughput = row.get("pictures_per_s")
+        found.append(
             [
                 row["shape"],
                 row["variant"],
-                seconds(row["median_s"]),
-                f"{seconds(row['q1_s'])} to {seconds(row['q3_s'])}",
-                _or_dash(row["ratio_to_fp32"], "{:.2f}"),
-                row["runs"],
                 row["threads"],
+                "too noisy" if is_noisy else seconds(row["median_s"]),
+                f"{seconds(row['q1_s'])} to {seconds(row['q3_s'])}",
+                seconds(row["p95_s"]) if row.get("p95_s") is not None else "-",
+                "too noisy" if no_ratio else _or_dash(row["ratio_to_fp32"], "{:.2f}"),
+                "-" if is_noisy or throughput is None else f"{throughput:,.1f}",
+                row["runs"],
+                warm_up(row),
             ]
-            for row in rows
-        ],
-    )
+        )
+    return found
+
+
+def warm_up(row: Row) -> str:
+    """How long a variant was warmed up, and whether that made its times steady."""
+    if row.get("warmup_calls") is None:
+        return "-"
+    steady = "" if row["warm"] else ", not steady"
+    calls = "1 call" if row["warmup_calls"] == 1 else f"{row['warmup_calls']} calls"
+    return f"{seconds(row['warmup_s'])}, {calls}{steady}"
+
+
+def start_cells(rows: Sequence[Row]) -> Cells:
+    """What a fresh process of each variant took; empty where that was not measured."""
+    started = [row for row in rows if row.get("load_s") is not None]
+    if not started:
+        return []
+    titles = "variant|loading|first prediction|steady median|peak memory (bytes)|of it before loading"
+    return [
+        list(titles.split("|")),
+        *(
+            [
+                row["variant"],
+                seconds(row["load_s"]),
+                f"{seconds(row['first_s'])} at {row['shape']}",
+                seconds(row["median_s"]),
+                f"{row['peak_bytes']:,}",
+                f"{row['baseline_bytes']:,}",
+            ]
+            for row in started
+        ),
+    ]
 
 
 def size(rows: Sequence[Row]) -> str:
+    titles, *body = size_cells(rows)
+    return table(titles, body)
+
+
+def size_cells(rows: Sequence[Row]) -> Cells:
     kinds = ["disk_bytes", "parameters_bytes", "packed_bytes", "buffers_bytes", "total_bytes"]
     titles = ["disk", "parameters()", "packed", "buffers", "memory in all"]
-    return table(
+    return [
         ["variant", *[f"{title} (bytes)" for title in titles], "disk", "memory in all"],
-        [
+        *(
             [
                 row["variant"],
                 *[f"{row[kind]:,}" for kind in kinds],
@@ -163,32 +229,95 @@ def size(rows: Sequence[Row]) -> str:
                 mib(row["total_bytes"]),
             ]
             for row in rows
-        ],
-    )
+        ),
+    ]
 
 
 def profile(rows: Sequence[Row]) -> str:
-    """The operators that take most time themselves, one block a variant."""
+    """The operators that take most time themselves, one block a variant; then what that means for speed."""
     blocks = []
-    titles = ["operator", "calls", "self time", "share", "memory", "called from"]
-    for name, of_variant in groupby(rows, key=lambda row: row["variant"]):
-        operators = list(of_variant)
-        has_stacks = any(row["stack"] for row in operators)
-        body = [
-            [
-                row["name"],
-                f"{row['calls']:g}",
-                seconds(row["self_cpu_s"]),
-                f"{row['share']:.1%}",
-                mib(row["self_memory_bytes"]),
-                *([row["stack"][0] if row["stack"] else "-"] if has_stacks else []),
-            ]
-            for row in operators[:TOP_OPERATORS]
-        ]
+    for name in shares.variants(rows):
+        operators = shares.at(rows, "operator", name)
+        titles, *body = operator_cells(operators[:TOP_OPERATORS])
         rest = len(operators) - len(body)
         more = f"\n(and {rest} more; --json has all)" if rest > 0 else ""
-        blocks.append(f"{name}\n{table(titles[: len(body[0])], body)}{more}")
+        blocks.append(f"{name}\n{table(titles, body)}{more}")
+    if shares.has_layers(rows):
+        titles, *body = kind_cells(rows)
+        blocks.append(f"by kind of layer\n{table(titles, body)}")
+        blocks += [sentence.replace("**", "").replace("`", "") for sentence in wording.profile_sentences(rows)]
     return "\n\n".join(blocks)
+
+
+def operator_cells(operators: Sequence[Row]) -> Cells:
+    titles = ["operator", "calls", "self time", "share", "memory", "called from"]
+    has_stacks = any(row["stack"] for row in operators)
+    body: Cells = [
+        [
+            row["name"],
+            f"{row['calls']:g}",
+            seconds(row["self_cpu_s"]),
+            f"{row['share']:.1%}",
+            mib(row["self_memory_bytes"]),
+            *([row["stack"][0] if row["stack"] else "-"] if has_stacks else []),
+        ]
+        for row in operators
+    ]
+    return [list(titles if has_stacks else titles[:-1]), *body]
+
+
+def kind_cells(rows: Sequence[Row]) -> Cells:
+    """By kind of layer: in Linear layers and in the rest, for each variant."""
+    names = shares.variants(rows)
+    parts = {(part.variant, part.title): part for part in shares.by_kind(rows)}
+    titles: list[object] = ["kind", *[f"{name}, {what}" for name in names for what in ("Linear", "rest")]]
+    body: Cells = []
+    for kind in shares.KINDS:
+        of_kind = [parts[name, kind] for name in names]
+        if any(part.total_s for part in of_kind):
+            body.append([kind, *[seconds(s) for part in of_kind for s in (part.linear_s, part.other_s)]])
+    return [titles, *body]
+
+
+def comparison(plain: Row) -> str:
+    """Two runs side by side (compare.Comparison.plain)."""
+    first, second = f"run {plain['first']}", f"run {plain['second']}"
+    changes = [
+        [
+            change["variant"],
+            change["figure"],
+            value(change["first"], change["unit"]),
+            value(change["second"], change["unit"]),
+            change_words(change),
+            change["note"],
+        ]
+        for change in plain["changes"]
+    ]
+    conditions = [[c["what"], c["first"], c["second"]] for c in plain["conditions"]]
+    blocks = [
+        table(["what was different", first, second], conditions),
+        table(["variant", "figure", first, second, "change", ""], changes),
+    ]
+    blocks += [
+        f"{variant}: the first answer changed on {count:,} pictures."
+        for variant, count in plain["changed_answers"].items()
+    ]
+    return "\n\n".join(blocks)
+
+
+def value(number: float, unit: str) -> str:
+    """A compared figure in its unit."""
+    return {"share": f"{number:.2%}", "s": seconds(number), "bytes": f"{number:,.0f} bytes"}[unit]
+
+
+def change_words(change: Row) -> str:
+    """A compared figure's change, with its interval where it has one."""
+    forms = {"points": "{:+.2f}", "times as fast": "{:.3f}", "bytes": "{:+,.0f}"}
+    form = forms[change["change_unit"]]
+    words = f"{form.format(change['change'])} {change['change_unit']}"
+    if change["low"] is None:
+        return words
+    return f"{words} ({form.format(change['low'])} to {form.format(change['high'])})"
 
 
 def runs(rows: Sequence[Row]) -> str:
@@ -280,10 +409,10 @@ def seconds(value: float) -> str:
     return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.2f} ms"
 
 
-def table(titles: Sequence[str] | None, body: Iterable[Sequence[object]]) -> str:
+def table(titles: Sequence[object] | None, body: Iterable[Sequence[object]]) -> str:
     """Columns aligned by their widest cell; a column of numbers to the right."""
     cells = [[str(cell) for cell in row] for row in body]
-    rows = ([list(titles)] if titles else []) + cells
+    rows = ([[str(title) for title in titles]] if titles else []) + cells
     if not rows:
         return ""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

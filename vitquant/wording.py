@@ -1,9 +1,11 @@
 """Measured values in plain sentences. What a sentence claims, its interval or test has to carry."""
 
+import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from vitquant import sequential, statistics
+from vitquant import latency, sequential, shares, statistics
 from vitquant.accuracy import REFERENCE
 from vitquant.sequential import Look
 
@@ -40,6 +42,38 @@ def conclusion_sentence(row: Mapping[str, Any]) -> str:
     if row["conclusion"] == "within":
         return f"{who} lies within one percentage point of {REFERENCE} ({interval}). Settled on {n}."
     return f"{who} is unsettled after {n}, the last of them ({interval})."
+
+
+def until_sure_sentences(looks: Mapping[str, Sequence[Look]], last: int, error: float) -> list[str]:
+    """Each variant's conclusion, or how far it is from one."""
+    found = []
+    for variant, taken in looks.items():
+        if not taken:
+            found.append(f"**{variant}**: the first look comes after {sequential.looks(last)[0]:,} pictures.")
+            continue
+        look = taken[-1]
+        if sequential.next_look(list(taken), last) is None:
+            row = {
+                "variant": variant,
+                "n": look.n,
+                "difference": look.difference.share,
+                "difference_low": look.difference.low,
+                "difference_high": look.difference.high,
+                "conclusion": look.conclusion,
+            }
+            found.append(conclusion_sentence(row))
+        else:
+            likely = sequential.likely_look(look.broken, look.fixed, look.n, last, error)
+            found.append(waiting_sentence(variant, look, likely))
+    return found
+
+
+def short_accuracy(row: Mapping[str, Any]) -> str:
+    """One variant's top-1 with its interval, in a few words."""
+    return (
+        f"**{row['variant']}** {row['top1']:.1%} ({row['top1_low']:.1%} to {row['top1_high']:.1%}) "
+        f"of {row['n']:,}"
+    )
 
 
 def waiting_sentence(variant: str, look: Look, likely: int | None) -> str:
@@ -123,17 +157,26 @@ def _space(times_smaller: float | None, joined: str = ", ") -> str:
 
 
 def speed_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How each variant's latency rows compare with fp32's at the same shape; none where fp32 is missing."""
-    references = {row["shape"]: row for row in rows if row["variant"] == REFERENCE}
+    """How each variant's latency rows compare with fp32's at the same shape and threads; none where fp32 is
+    missing."""
+    references = {(row["shape"], row["threads"]): row for row in rows if row["variant"] == REFERENCE}
+    several = len({row["threads"] for row in rows}) > 1
     return [
-        _speed_sentence(row, references[row["shape"]])
+        _speed_sentence(row, references[row["shape"], row["threads"]], several)
         for row in rows
-        if row["variant"] != REFERENCE and row["shape"] in references
+        if row["variant"] != REFERENCE and (row["shape"], row["threads"]) in references
     ]
 
 
-def _speed_sentence(row: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
-    who, where = f"**{row['variant']}**", f"at {row['shape']}"
+def _speed_sentence(row: Mapping[str, Any], reference: Mapping[str, Any], several_threads: bool) -> str:
+    on = f" on {latency.threads_title(row['threads'])}" if several_threads else ""
+    who, where = f"**{row['variant']}**", f"at {row['shape']}{on}"
+    if row.get("is_noisy") or reference.get("is_noisy"):
+        return (
+            f"{who} {where}: the machine was too noisy to tell. Half of the calls lay between "
+            f"{1e3 * row['q1_s']:.3g} and {1e3 * row['q3_s']:.3g} ms, {REFERENCE}'s between "
+            f"{1e3 * reference['q1_s']:.3g} and {1e3 * reference['q3_s']:.3g}. Measure again when it is quiet."
+        )
     if row["q1_s"] <= reference["q3_s"] and reference["q1_s"] <= row["q3_s"]:
         return (
             f"{who} {where}: no clear difference from {REFERENCE}, since the quartiles overlap. If the machine "
@@ -143,3 +186,42 @@ def _speed_sentence(row: Mapping[str, Any], reference: Mapping[str, Any]) -> str
     if ratio > 1:
         return f"{who} {where}: {ratio:.2f} times as fast as {REFERENCE}."
     return f"{who} {where}: slower than {REFERENCE}, taking {1 / ratio:.2f} times as long."
+
+
+def profile_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a profile says of each variant's speed: Amdahl's bound, and what makes it slower where it is."""
+    found = []
+    for name in shares.variants(rows):
+        law = shares.amdahl(rows, name)
+        if law is None:
+            continue
+        sentence = (
+            f"**{name}**: {law.linear_share:.0%} of {REFERENCE}'s time goes into Linear layers, the only ones "
+            f"that change. Computed (Amdahl's law): if they took no time at all, the whole would be "
+            f"{law.bound:.2f} times as fast; they were {law.linear_ratio:.2f} times as fast, which makes "
+            f"{law.predicted:.2f}. One pass beside the profile was {law.measured:.2f} times as fast."
+        )
+        if law.measured < 1:
+            culprits = ", ".join(
+                f"`{operator}` (+{1e3 * more_s:.2g} ms)" for operator, more_s in shares.slower(rows, name)
+            )
+            sentence += f" What takes longer than in {REFERENCE}: {culprits or 'no single operator'}."
+        quantizing_s, linear_s = shares.quantizing(rows, name)
+        if quantizing_s and linear_s:
+            sentence += (
+                f" Rounding what comes into these layers takes about {quantizing_s / linear_s:.0%} of their "
+                "time (estimated by doing it alone)."
+            )
+        found.append(sentence)
+    return found
+
+
+def age(at: str, now: datetime | None = None) -> str:
+    """How long ago a stored time (UTC, ISO 8601) was, as people say it."""
+    seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(at)).total_seconds()
+    steps = ((60, 1, "second"), (3600, 60, "minute"), (48 * 3600, 3600, "hour"), (math.inf, 86400, "day"))
+    unit_s, unit = next((unit_s, unit) for below, unit_s, unit in steps if seconds < below)
+    count = max(int(seconds / unit_s), 0)
+    if count == 0:
+        return "just now"
+    return f"{count:,} {unit}{'s' if count != 1 else ''} ago"

@@ -21,10 +21,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from filelock import Timeout
 from PIL import Image
 
-from vitquant import accuracy, database, digest_cache, paths, predictions, runs, weights
-from vitquant.errors import VitquantError
+from vitquant import accuracy, database, digest_cache, jobs, paths, predictions, runs, weights
+from vitquant.errors import Busy, VitquantError
 
 if TYPE_CHECKING:
     import torch
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 
 IDLE_S = 300.0
 TIMED_PASSES = 5
-NEEDS_QUIET = ("latency", "profile")
-"""Kinds of run that take times: nothing is computed on demand beside them."""
+BUSY = (
+    "Times are being taken on this machine right now, and a prediction would disturb them: it has to wait "
+    "until the run is done."
+)
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,7 @@ class PredictionWorker:
             "picture": picture,
             "image_size": image_size,
         }
-        with self._lock:
-            answer = self._ask(question)
-        if "error" in answer:
-            raise VitquantError(answer["error"])
+        self._answer_to(question)
 
     def predict_own(
         self, *, model: str, weights: str, variants: Iterable[str], png: bytes, image_size: int
@@ -142,10 +142,7 @@ class PredictionWorker:
         return self.is_awake and self._ready == (model, weights, image_size)
 
     def _own_answers(self, question: Mapping[str, Any]) -> dict[str, OwnAnswer]:
-        with self._lock:
-            answer = self._ask(question)
-        if "error" in answer:
-            raise VitquantError(answer["error"])
+        answer = self._answer_to(question)
         return {
             name: OwnAnswer(tuple(found["indices"]), tuple(found["probabilities"]), found["seconds"])
             for name, found in answer["answers"].items()
@@ -158,6 +155,13 @@ class PredictionWorker:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+
+    def _answer_to(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        with self._lock:
+            answer = self._ask(question)
+        if "error" in answer:
+            raise (Busy if answer.get("busy") else VitquantError)(answer["error"])
+        return answer
 
     def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
         # A process that ended while idle is noticed only when it is written to: then try a new one, once.
@@ -197,6 +201,12 @@ class PredictionWorker:
         return self._process
 
 
+def takes_times(db: sqlite3.Connection) -> bool:
+    """Whether a run that takes times is under way; one that was killed disturbs nobody."""
+    runs.mark_interrupted(db)
+    return any(run.kind in jobs.NEEDS_QUIET for run in runs.find(db, states=("running",)))
+
+
 class _LoadedModel:
     """The process's side: the variants of the last model asked for, so that the next picture is quick."""
 
@@ -205,16 +215,18 @@ class _LoadedModel:
         self._variants: dict[str, nn.Module] = {}
 
     def answer(self, db: sqlite3.Connection, question: Mapping[str, Any]) -> dict[str, Any]:
-        runs.mark_interrupted(db)  # a run that was killed disturbs nobody
-        if any(run.kind in NEEDS_QUIET for run in runs.find(db, states=("running",))):
-            raise VitquantError(
-                "Times are being taken on this machine right now, and a prediction would disturb them: "
-                "try again when the run is done."
-            )
-        if "picture" in question:
-            self._store(db, question)
-            return {}
-        return {"answers": self._answer_own(db, question)}
+        """Raises Busy while times are taken. A run that takes times is first marked as running, and then waits
+        for what is being computed here."""
+        try:
+            with jobs.quiet(patience_s=0):
+                if takes_times(db):
+                    raise Busy(BUSY)
+                if "picture" in question:
+                    self._store(db, question)
+                    return {}
+                return {"answers": self._answer_own(db, question)}
+        except Timeout:
+            raise Busy(BUSY) from None
 
     def _store(self, db: sqlite3.Connection, question: Mapping[str, Any]) -> None:
         plan = accuracy.plan(
@@ -302,7 +314,7 @@ def serve() -> None:
             with database.opened() as db:
                 answer = loaded.answer(db, json.loads(line))
         except VitquantError as error:
-            answer = {"error": str(error)}
+            answer = {"error": str(error), "busy": isinstance(error, Busy)}
         except Exception as error:  # the page gets a sentence whatever happens; the log has the rest
             sys.excepthook(type(error), error, error.__traceback__)
             answer = {"error": f"The prediction failed unexpectedly ({error}); worker.log says more."}

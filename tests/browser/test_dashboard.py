@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests import drawn
 from tests.browser.conftest import PATIENCE_MS, Server, settled, visit
-from tests.test_pages import LATENCY, LATENCY_ROWS, PROFILE, PROFILE_ROWS, SIZE, SIZE_ROWS, store_run
+from tests.pages.helpers import LATENCY, LATENCY_ROWS, PROFILE, PROFILE_ROWS, SIZE, SIZE_ROWS, store_run
 
 pytestmark = pytest.mark.browser
 slow = pytest.mark.slow

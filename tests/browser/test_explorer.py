@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.conftest import Server, settled, visit
 from tests.conftest import missing
-from tests.test_pages import HOSTILE
+from tests.pages.test_pages import HOSTILE
 from vitquant import labels, sample
 from vitquant.paths import sample_dir
 

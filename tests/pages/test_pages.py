@@ -3,95 +3,32 @@
 import io
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from components.queue import Pace, duration
 from tests import drawn
 from tests.conftest import ROOT
-from vitquant import accuracy, browse, database, jobs, labels, machine, measurements, rounding, runs
+from tests.pages.helpers import (
+    MEASURED,
+    SIZE,
+    SIZE_ROWS,
+    WRONG,
+    choose,
+    html_of,
+    opened,
+    store_run,
+    text_of,
+    visit,
+)
+from vitquant import accuracy, browse, database, labels, machine, rounding, runs
 from vitquant.worker import OwnAnswer, PredictionWorker
 
 PAGES = ("overview", "tour", "explorer", "benchmark", "size")
-MEASURED = 30
-WRONG = {"fp32": {0, 1}, "qint8": set(range(2, 30)), "float16": {0, 1}}
-
-
-@pytest.fixture(autouse=True)
-def alone(no_sample: Path) -> None:
-    """Without the sample: these tests' pictures and answers are their own."""
-
-
-@pytest.fixture(autouse=True)
-def fresh_server() -> Iterator[None]:
-    """Nothing of another test's server is remembered."""
-    st.cache_resource.clear()
-    yield
-    st.cache_resource.clear()
-
-
-@pytest.fixture(autouse=True)
-def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither runs nor the worker start: these tests look at the pages."""
-    monkeypatch.setattr(jobs, "ensure_dispatcher", lambda: None)
-
-    def predict_picture(self: PredictionWorker, **question: object) -> None:
-        raise AssertionError(f"the worker was asked {question}")
-
-    monkeypatch.setattr(PredictionWorker, "predict_picture", predict_picture)
-    monkeypatch.setattr(PredictionWorker, "wake", lambda self, *of: None)
-
-
-@pytest.fixture
-def pictures(data_dir: Path) -> Path:
-    """40 drawn pictures of 5 classes, prepared; nothing measured."""
-    root = data_dir / drawn.DATASET / "val"
-    drawn.draw_split(root, 8, classes=5)
-    return root
-
-
-@pytest.fixture
-def plan(pictures: Path) -> accuracy.Plan:
-    """The same, with 30 pictures answered by three variants."""
-    return drawn.store_answers(WRONG, limit=MEASURED)
-
-
-def visit(page: str = "explorer", **query: object) -> AppTest:
-    at = AppTest.from_file(str(ROOT / "dashboard.py"), default_timeout=30)
-    for name, value in query.items():
-        at.query_params[name] = str(value)
-    if page != "overview":
-        at.switch_page(f"pages/{page}.py")
-    at.run()
-    assert not at.exception
-    return at
-
-
-def choose(at: AppTest, name: str, value: str) -> None:
-    """Choose in the segmented control or pills that mirror this query parameter."""
-    [group] = [g for g in at.get("button_group") if g.key == f"address:{name}"]
-    group.set_value(value).run()
-    assert not at.exception
-
-
-def html_of(at: AppTest) -> str:
-    return "\n".join(element.proto.body for element in at.get("html"))
-
-
-def text_of(at: AppTest) -> str:
-    kinds = ("markdown", "caption", "info", "warning", "error", "subheader", "title")
-    return "\n".join(str(element.value) for kind in kinds for element in at.get(kind)) + html_of(at)
-
-
-def opened(at: AppTest) -> list[str]:
-    """The pictures on the page, as the buttons that open them name them."""
-    return [button.key for button in at.button if str(button.key).startswith("open-")]
 
 
 # Empty states
@@ -322,100 +259,6 @@ def test_choices_go_along_to_other_pages(plan: accuracy.Plan) -> None:
 
 
 # Benchmark and Size
-
-
-def store_run(request: measurements.Request, rows: runs.Rows, state: str = "done") -> runs.Run:
-    from vitquant import machine
-
-    with database.opened() as db:
-        run = runs.add(
-            db,
-            request.kind,
-            measurements.to_plain(request),
-            request.identity(db),
-            machine.environment(),
-        )
-        runs.finish(db, run.id, state, "Cut short." if state != "done" else "", result=rows or None)
-        return runs.get(db, run.id)
-
-
-SIZE = measurements.SizeRequest(drawn.MODEL, "random", ("fp32", "qint8"))
-SIZE_ROWS = [
-    {"variant": name, "disk_bytes": d, "parameters_bytes": p, "packed_bytes": q, "buffers_bytes": 0,
-     "total_bytes": p + q}
-    for name, d, p, q in (("fp32", 95_980_187, 95_916_448, 0), ("qint8", 26_554_327, 3_131_904, 23_323_944))
-]  # fmt: skip
-LATENCY = measurements.LatencyRequest(drawn.MODEL, "random", ("fp32", "qint8"), ("1x70",), 1, 10.0)
-LATENCY_ROWS = [
-    {"shape": "1x70", "batch": 1, "image_size": 70, "variant": name, "threads": 1, "median_s": s,
-     "q1_s": s, "q3_s": s, "runs": 9, "warmup_s": 1.0, "ratio_to_fp32": 0.03 / s}
-    for name, s in (("fp32", 0.03), ("qint8", 0.015))
-]  # fmt: skip
-PROFILE = measurements.ProfileRequest(drawn.MODEL, "random", ("fp32",), "1x70", 1)
-PROFILE_ROWS = [
-    {"variant": "fp32", "name": "aten::addmm", "calls": 49, "self_cpu_s": 0.01, "total_cpu_s": 0.02,
-     "self_memory_bytes": 5, "share": 0.7, "stack": []},
-]  # fmt: skip
-
-
-def test_accuracy_is_shown_in_words_and_digits(plan: accuracy.Plan) -> None:
-    at = visit("benchmark")
-    shown = text_of(at)
-    assert "**qint8** names 6.7% of 30 pictures right at once" in shown
-    assert "breaks 28 and fixes 2" in shown
-    table = at.dataframe[0].value
-    assert list(table["top-1"]) == pytest.approx([100 * 28 / 30, 100 * 2 / 30, 100 * 28 / 30])
-    assert any("aten" not in str(f.value) and "tiny-imagenet" in str(f.value) for f in at.caption)
-
-
-def test_stored_latency_and_profile_are_shown(plan: accuracy.Plan) -> None:
-    store_run(LATENCY, LATENCY_ROWS)
-    store_run(PROFILE, PROFILE_ROWS)
-    at = visit("benchmark")
-    assert "**qint8** at 1x70: 2.00 times as fast as fp32." in text_of(at)
-    tables = [frame.value for frame in at.dataframe]
-    assert any("operator" in table and list(table["operator"]) == ["aten::addmm"] for table in tables)
-
-
-def test_a_run_is_started_from_the_form(plan: accuracy.Plan) -> None:
-    at = visit("benchmark")
-    at.multiselect(key="accuracy-variants").set_value(["fp32"])
-    [number] = [n for n in at.number_input if n.label == "Number of pictures"]
-    number.set_value(35)
-    [start, *_] = [b for b in at.button if b.label == "Start"]
-    start.click().run()
-    with database.opened() as db:
-        [run] = runs.find(db)
-    assert (run.kind, run.request["variants"], run.request["limit"]) == ("accuracy", ["fp32"], 35)
-
-
-def test_a_shape_that_cannot_be_is_a_sentence(plan: accuracy.Plan) -> None:
-    at = visit("benchmark")
-    [shapes] = [t for t in at.text_input if t.label == "Shapes"]
-    shapes.set_value("1x71")
-    starts = [b for b in at.button if b.label == "Start"]
-    starts[1].click().run()
-    assert any("70 or 84" in error.value for error in at.error)
-    with database.opened() as db:
-        assert not runs.find(db)
-
-
-def test_a_run_that_stopped_half_way_is_continued(plan: accuracy.Plan) -> None:
-    run = store_run(SIZE, [], state="interrupted")
-    at = visit("benchmark")
-    assert "is interrupted" in text_of(at)
-    at.button(key=f"continue-{run.id}").click().run()
-    with database.opened() as db:
-        assert runs.get(db, run.id).state == "queued"
-
-
-def test_a_waiting_run_is_cancelled(plan: accuracy.Plan) -> None:
-    with database.opened() as db:
-        run = jobs.start(db, SIZE)
-    at = visit("benchmark")
-    at.button(key=f"cancel-{run.id}").click().run()
-    with database.opened() as db:
-        assert runs.get(db, run.id).state == "cancelled"
 
 
 def test_size_keeps_mb_and_mib_apart(plan: accuracy.Plan) -> None:

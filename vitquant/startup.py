@@ -1,0 +1,151 @@
+"""What a variant costs before its first answer: a fresh process loads it and makes one prediction.
+
+Each variant gets a process of its own, apart from the timing in turns: memory and first calls depend on what a
+process has done before. The process is this module; the parent's side imports no torch.
+"""
+
+import gc
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from vitquant import machine, paths, weights
+from vitquant.errors import InputError, VitquantError
+
+if TYPE_CHECKING:
+    from vitquant.latency import Shape
+
+CALLS = 3
+"""Predictions after the first, so that the memory at the end is that of a variant at work."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """One variant's start. Memory is the process's resident memory in bytes, the baseline included."""
+
+    load_s: float  # reading or drawing the weights, building the model and the variant
+    first_s: float  # the first prediction
+    next_s: float  # the median of the CALLS after it
+    baseline_bytes: int  # torch and what the model needs imported, nothing loaded
+    peak_bytes: int  # at any moment from then on
+    steady_bytes: int  # after the predictions
+
+
+def measure(model: str, weights_label: str, variant: str, shape: "Shape", threads: int) -> Start:
+    """Start a process that loads this variant, and wait for what it says.
+
+    Raises VitquantError with its sentence, or with what ended it.
+    """
+    question = {
+        "model": model,
+        "weights": weights_label,
+        "variant": variant,
+        "shape": str(shape),
+        "threads": threads,
+    }
+    answer = subprocess.run(
+        [sys.executable, "-m", "vitquant.startup", json.dumps(question)],
+        cwd=paths.PROJECT_ROOT,
+        env=paths.child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode != 0:
+        if answer.returncode < 0:
+            raise VitquantError(
+                f"The process that loaded {variant} was ended by signal {-answer.returncode}, most likely "
+                "because memory ran out: take a smaller model, or free some memory."
+            )
+        raise VitquantError(answer.stderr.strip().splitlines()[-1] if answer.stderr.strip() else "It failed.")
+    return Start(**json.loads(answer.stdout))
+
+
+def main(argument: str) -> int:
+    """The process's side: print one Start as JSON."""
+    question = json.loads(argument)
+    try:
+        print(json.dumps(asdict(_start(**question))))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _start(model: str, weights: str, variant: str, shape: str, threads: int) -> Start:
+    import torch
+
+    from vitquant import latency, models, variants
+
+    torch.set_num_threads(threads)
+    [parsed] = latency.parse_shapes(shape)
+    pictures = latency.random_pictures(parsed)
+    gc.collect()
+    baseline_bytes = resident_bytes()
+    _forget_peak()
+    begin = time.perf_counter()
+    source = _resolve(model, weights)
+    built = variants.build(models.load(source), variant, machine.engine())
+    gc.collect()  # what the float32 model leaves behind
+    loaded = time.perf_counter()
+    with torch.inference_mode():
+        built(pictures)
+        first = time.perf_counter()
+        calls = []
+        for _ in range(CALLS):
+            start = time.perf_counter()
+            built(pictures)
+            calls.append(time.perf_counter() - start)
+    return Start(
+        load_s=loaded - begin,
+        first_s=first - loaded,
+        next_s=statistics.median(calls),
+        baseline_bytes=baseline_bytes,
+        peak_bytes=peak_bytes(),
+        steady_bytes=resident_bytes(),
+    )
+
+
+def _resolve(model: str, label: str) -> weights.Weights:
+    return weights.resolve(model, label)
+
+
+def resident_bytes() -> int:
+    """This process's resident memory now."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def peak_bytes() -> int:
+    """The most resident memory this process has had since _forget_peak, or ever where that cannot be told."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            found = re.search(r"VmHWM:\s+(\d+) kB", file.read())
+    except OSError:
+        found = None
+    if found:
+        return int(found[1]) * 1024
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def _forget_peak() -> None:
+    """Have Linux count the peak from now on (proc(5), clear_refs); elsewhere it counts from the start."""
+    try:
+        with open(f"/proc/{os.getpid()}/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+    except OSError:
+        pass
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
