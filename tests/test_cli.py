@@ -1,9 +1,11 @@
 """The command line, from outside: what a person types, what comes back, with which exit status."""
 
+import gzip
 import json
 import os
 import signal
 import sqlite3
+import statistics
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
+from vitquant import latency
 
 SMALL = ["--model", "dinov2_vits14_reg_lc", "--weights", "random"]
 ACCURACY = ["benchmark", "accuracy", *SMALL, "--dataset", "tiny-imagenet", "--json"]
@@ -355,10 +358,110 @@ def test_profile_lists_operators_by_self_time(data_dir: Path) -> None:
     words = ["benchmark", "profile", *SMALL, "--variants", "fp32,qint8", "--shape", "1x28"]
     rows = answer(*words, "--json")
     for variant, operator in {"fp32": "aten::addmm", "qint8": "quantized::linear_dynamic"}.items():
-        times = [row["self_cpu_s"] for row in rows if row["variant"] == variant]
+        operators = [row for row in rows if (row["variant"], row["level"]) == (variant, "operator")]
+        times = [row["self_cpu_s"] for row in operators]
         assert times == sorted(times, reverse=True)
-        assert operator in {row["name"] for row in rows if row["variant"] == variant}
-    assert "quantized::linear_dynamic" in vitquant(*words).stdout
+        assert operator in {row["name"] for row in operators}
+        layers = [row["self_cpu_s"] for row in rows if (row["variant"], row["level"]) == (variant, "layer")]
+        assert sum(layers) == pytest.approx(sum(times))
+    printed = vitquant(*words).stdout
+    assert "quantized::linear_dynamic" in printed
+    assert "Computed (Amdahl's law)" in printed
+    assert "by kind of layer" in printed
+
+    [run] = answer("runs", "--json")
+    files = vitquant("runs", "trace", str(run["id"]), "--out", data_dir).stdout.split()
+    assert len(files) == 2
+    for file in files:
+        trace = json.loads(gzip.decompress(Path(file).read_bytes()))
+        assert any(event.get("name") == "aten::native_layer_norm" for event in trace["traceEvents"])
+
+
+@pytest.mark.slow
+def test_latency_over_threads_with_what_starting_takes(data_dir: Path) -> None:
+    words = ["benchmark", "latency", "--model", "sample", "--variants", "fp32,qint8", "--shapes", "1x14,2x14"]
+    words += ["--seconds", "0.1", "--threads"]
+    rows = answer(*words, "1", "--json")
+    assert [(row["shape"], row["variant"], row["threads"]) for row in rows] == [
+        ("1x14", "fp32", 1),
+        ("1x14", "qint8", 1),
+        ("2x14", "fp32", 1),
+        ("2x14", "qint8", 1),
+    ]
+    for row in rows[:2]:
+        assert row["load_s"] > 0
+        assert row["first_s"] > 0
+        assert row["peak_bytes"] >= row["baseline_bytes"] > 10**8
+    assert all(row["load_s"] is None for row in rows[2:])
+    assert all(row["pictures_per_s"] == pytest.approx(row["batch"] / row["median_s"]) for row in rows)
+    assert "first prediction" in vitquant(*words, "1").stdout
+
+    with sqlite3.connect(data_dir / "vitquant.sqlite") as db:
+        raw = dict(db.execute("SELECT name, content FROM attachments"))
+    for row in rows:
+        times = latency.unpack_times(raw[f"times/{row['shape']}/1/{row['variant']}"])
+        assert len(times) == row["runs"]
+        assert statistics.median(times) == row["median_s"]
+    refused = vitquant(*words, "0", status=2)
+    assert "'0' threads cannot be" in refused.stderr
+
+
+@pytest.mark.slow
+def test_until_sure_says_what_it_concluded_and_on_how_many_pictures(data_dir: Path) -> None:
+    words = ["benchmark", "accuracy", "--model", "sample_outliers", "--dataset", "sample", "--until-sure"]
+    rows = answer(*words, "--variants", "fp32,qint8", "--json")
+    assert [(row["variant"], row["n"], row["conclusion"]) for row in rows] == [
+        ("fp32", 64, None),
+        ("qint8", 64, "differs"),  # a collapse shows at the first look
+    ]
+    printed = vitquant(*words, "--variants", "fp32,qint8")
+    assert "qint8 differs: it has fewer pictures right than fp32" in printed.stdout
+    assert "Settled on 64 pictures" in printed.stdout
+    assert imported_nothing_heavy(printed)
+    alone = vitquant(*words, "--variants", "fp32", status=2)
+    assert "name another variant beside it" in alone.stderr
+
+    longer = answer(
+        "benchmark", "accuracy", "--model", "sample_outliers", "--dataset", "sample", "--limit", "80",
+        "--variants", "fp32,qint8", "--json",
+    )  # fmt: skip
+    assert [row["n"] for row in longer] == [80, 80]
+    second, first = (run["id"] for run in answer("runs", "--json"))
+    found = answer("runs", "compare", str(first), str(second), "--json")
+    assert {change["variant"] for change in found["changes"]} == {"fp32", "qint8"}
+    assert "number of pictures" in {condition["what"] for condition in found["conditions"]}
+    assert "what was different" in vitquant("runs", "compare", str(first), str(second)).stdout
+    assert "nothing to continue" in vitquant("runs", "continue", str(first), status=2).stderr
+    assert "There is no run 99" in vitquant("runs", "compare", "99", str(first), status=2).stderr
+
+
+def test_a_report_is_one_file_in_the_format_that_its_name_says(data_dir: Path, tmp_path: Path) -> None:
+    for name in ("report.html", "report.json", "report.csv"):
+        done = vitquant("report", "--out", tmp_path / name)
+        assert "sample_outliers" in done.stdout
+        assert imported_nothing_heavy(done)
+    collected = json.loads((tmp_path / "report.json").read_text())
+    page = (tmp_path / "report.html").read_text()
+    assert json.loads(page.split('id="figures">')[1].split("</script>")[0])["parts"] == collected["parts"]
+    for part in collected["parts"]:
+        assert part["shipped"]
+        assert part["environment"]["torch"]
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+    assert (tmp_path / "report.csv").read_text().startswith("part,variant,at,figure,value")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--out", "report.pdf"], "let it end with .html, .json, .csv"),
+        (["--out", "nowhere/report.html"], "is not there"),
+        (["--out", "report.html", "--model", "sampel"], "sample"),
+        (["--out", "report.html", "--image-size", "71"], "70 or 84"),
+    ],
+)
+def test_a_report_that_cannot_be_is_a_sentence(data_dir: Path, words: list[str], sentence: str) -> None:
+    assert sentence in vitquant("report", *words, status=2).stderr
 
 
 @pytest.mark.parametrize("words", [[], ["nonsense"], ["benchmark"], ["benchmark", "speed"]])

@@ -6,13 +6,16 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from filelock import FileLock
 
-from vitquant import database, jobs, measurements, runs
+from vitquant import database, jobs, measurements, reserve, runs
+from vitquant.errors import VitquantError
 from vitquant.runs import Run
+from vitquant.worker import takes_times
 
 pytestmark = pytest.mark.slow  # each run is a fresh process, which imports torch
 
@@ -41,6 +44,12 @@ def size() -> measurements.SizeRequest:
 def accuracy(limit: int) -> measurements.AccuracyRequest:
     return measurements.AccuracyRequest(
         "dinov2_vits14_reg_lc", "random", ("fp32", "qint8"), "tiny-imagenet", limit
+    )
+
+
+def latency() -> measurements.LatencyRequest:
+    return measurements.LatencyRequest(
+        "dinov2_vits14_reg_lc", "random", ("fp32", "qint8"), ("1x28", "2x28"), (1,), 0.2
     )
 
 
@@ -82,15 +91,90 @@ def test_a_running_run_is_cancelled_and_continued(db: sqlite3.Connection) -> Non
     until(db, run, is_over)
 
 
-def test_a_run_whose_process_is_killed_says_so_and_the_queue_goes_on(db: sqlite3.Connection) -> None:
-    run, after = jobs.start(db, accuracy(400)), jobs.start(db, size())
+def test_a_run_whose_process_is_killed_is_interrupted_and_goes_on_where_it_stopped(
+    db: sqlite3.Connection,
+) -> None:
+    run, after = jobs.start(db, accuracy(200)), jobs.start(db, size())
     running = until(db, run, lambda now: now.done >= 8)
     assert running.process_id is not None
     os.kill(running.process_id, signal.SIGKILL)
-    failed = until(db, run, is_over)
-    assert failed.state == "failed"
-    assert "memory ran out" in failed.message
-    assert until(db, after, is_over).state == "done"
+    stopped = until(db, run, is_over)
+    assert stopped.state == "interrupted"
+    assert "SIGKILL" in stopped.message
+    assert until(db, after, is_over).state == "done"  # the queue goes on
+    [stored] = db.execute("SELECT count(*) FROM predictions").fetchone()
+    assert stored >= 2 * stopped.done
+    jobs.resume(db, run.id)
+    again = until(db, run, lambda now: now.state == "running" and now.total > 0)
+    assert again.done >= stopped.done
+    assert until(db, run, is_over).state == "done"
+
+
+def test_what_ended_a_run_is_told_apart() -> None:
+    state, message = jobs.last_words(-signal.SIGKILL, memory_ran_out=True)
+    assert (state, "Memory ran out" in message) == ("failed", True)
+    assert jobs.last_words(-signal.SIGKILL, memory_ran_out=False)[0] == "interrupted"
+    state, message = jobs.last_words(3, memory_ran_out=False)
+    assert (state, "exit status 3" in message) == ("failed", True)
+
+
+def test_cancelling_ends_the_processes_that_a_run_has_started(db: sqlite3.Connection, data_dir: Path) -> None:
+    """A latency run loads each variant in a process of its own first."""
+    run = jobs.start(db, latency())
+    until(db, run, lambda now: "in a fresh process" in now.message)
+    runs.request_cancel(db, run.id)
+    assert until(db, run, is_over).state == "cancelled"
+    assert not [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "vitquant.startup" in (process.info["cmdline"] or []) and _is_ours(process, data_dir)
+    ]
+
+
+def test_the_disk_is_full_keeps_what_was_measured_and_goes_on_when_there_is_room(
+    db: sqlite3.Connection,
+) -> None:
+    """SQLite is told that the disk ends here; the reserve's part is in test_the_reserve_is_for_last_words."""
+    [pages] = db.execute("PRAGMA page_count").fetchone()
+    db.execute(f"PRAGMA max_page_count = {pages + 90}")  # 360 KB: some batches fit
+    with pytest.raises(VitquantError, match="The disk is full; what was measured is kept"):
+        jobs.run_here(db, accuracy(200))
+    [run] = runs.find(db)
+    assert (run.state, run.message.split(";")[0]) == ("failed", "The disk is full")
+    [stored] = db.execute("SELECT count(*) FROM predictions").fetchone()
+    assert stored >= 16
+    db.execute("PRAGMA max_page_count = 1073741823")
+    rows = jobs.continue_here(db, run)
+    assert [row["n"] for row in rows] == [200, 200]
+    assert runs.get(db, run.id).state == "done"
+
+
+def test_the_reserve_is_for_last_words(db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    reserve.lay_by()
+    run = runs.add(db, "size", {}, {}, {})
+    finish, calls = runs.finish, []
+
+    def full_until_the_reserve_is_gone(*given: Any) -> None:
+        calls.append(given)
+        if len(calls) == 1:
+            raise sqlite3.OperationalError("database or disk is full")
+        finish(*given)
+
+    monkeypatch.setattr(runs, "finish", full_until_the_reserve_is_gone)
+    jobs.finish(db, run.id, "failed", "The disk is full.")
+    assert runs.get(db, run.id).state == "failed"
+    assert not reserve.give_back()  # it was given back already
+
+
+def test_a_latency_run_waits_until_a_prediction_on_demand_has_ended(db: sqlite3.Connection) -> None:
+    with jobs.quiet():  # as the prediction worker holds it
+        run = jobs.start(db, latency())
+        until(db, run, lambda now: now.state == "running")
+        assert takes_times(db)  # and so no other prediction begins
+        assert runs.get(db, run.id).total == 0
+    assert until(db, run, lambda now: now.total > 0 or now.is_over).state in ("running", "done")
+    runs.request_cancel(db, run.id)
+    until(db, run, is_over)
 
 
 def test_a_run_that_fails_keeps_the_sentence(db: sqlite3.Connection, data_dir: Path) -> None:

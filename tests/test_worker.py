@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from vitquant import database, datasets, images, predictions, runs
-from vitquant.errors import VitquantError
+from vitquant.errors import Busy, VitquantError
 from vitquant.measurements import AccuracyRequest, Journal
 from vitquant.predictions import Prediction
 from vitquant.worker import PredictionWorker
@@ -75,7 +75,7 @@ def test_nothing_is_computed_beside_a_run_that_takes_times(
 ) -> None:
     run = runs.add(db, "latency", {}, {}, {})
     runs.claim(db, run.id, run.identity, {})  # by this very process, so that it counts as alive
-    with pytest.raises(VitquantError, match="Times are being taken"):
+    with pytest.raises(Busy, match="Times are being taken"):
         ask(worker, 0)
     runs.finish(db, run.id, "done", result=[])
     ask(worker, 0)

@@ -110,7 +110,7 @@ def carry_out_queued(run_id: int) -> None:
             _carry_out(db, run, None)
         except VitquantError as error:
             if not runs.get(db, run_id).is_over:  # it could not even begin
-                _finish(db, run_id, "failed", str(error))
+                finish(db, run_id, "failed", str(error))
             raise
 
 
@@ -163,9 +163,11 @@ def _dispatch_one(db: sqlite3.Connection, run_id: int) -> None:
     if run is None or run.is_over or (run.state == "running" and run.process_id != process.pid):
         return  # a terminal may have taken the run from the queue while its process waited for the lock
     if run.cancel_requested:
-        _finish(db, run_id, "cancelled", "Cancelled; what it had measured is kept.")
+        finish(db, run_id, "cancelled", "Cancelled; what it had measured is kept.")
     else:
-        _finish(db, run_id, *_last_words(process.returncode, _out_of_memory_kills() > kills_before))
+        finish(
+            db, run_id, *last_words(process.returncode, memory_ran_out=_out_of_memory_kills() > kills_before)
+        )
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -184,7 +186,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         process.wait()
 
 
-def _last_words(exit_status: int, memory_ran_out: bool) -> tuple[str, str]:
+def last_words(exit_status: int, *, memory_ran_out: bool) -> tuple[str, str]:
     """The state and the message of a run whose process ended without giving its own."""
     kept = "What it had measured is kept; continue it when the cause is mended."
     if exit_status == -signal.SIGKILL and memory_ran_out:
@@ -211,7 +213,7 @@ def _out_of_memory_kills() -> int:
     return int(counts.get("oom_kill", 0))
 
 
-def _finish(
+def finish(
     db: sqlite3.Connection, run_id: int, state: str, message: str | None = None, result: Rows | None = None
 ) -> None:
     """Note how a run ended, even where the disk is full: for that some space is kept in reserve."""
@@ -243,22 +245,22 @@ def _carry_out(db: sqlite3.Connection, run: Run, on_progress: OnProgress | None)
         with quiet() if request.kind in NEEDS_QUIET else contextlib.nullcontext():
             rows = request.measure(db, journal)
     except Cancelled as error:
-        _finish(db, run.id, "cancelled", str(error))
+        finish(db, run.id, "cancelled", str(error))
         raise
     except KeyboardInterrupt:
-        _finish(db, run.id, "cancelled", "Stopped by Ctrl-C; what it had measured is kept.")
+        finish(db, run.id, "cancelled", "Stopped by Ctrl-C; what it had measured is kept.")
         raise
     except VitquantError as error:
-        _finish(db, run.id, "failed", str(error))
+        finish(db, run.id, "failed", str(error))
         raise
     except Exception as error:
         message = _what_ran_out(error)
         if message is None:
-            _finish(db, run.id, "failed", f"Unexpected: {type(error).__name__}: {error}")
+            finish(db, run.id, "failed", f"Unexpected: {type(error).__name__}: {error}")
             raise
-        _finish(db, run.id, "failed", message)
+        finish(db, run.id, "failed", message)
         raise VitquantError(message) from error
-    _finish(db, run.id, "done", result=rows)
+    finish(db, run.id, "done", result=rows)
     return runs.get(db, run.id).result or []  # exactly what will be read back
 
 
