@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--archive", type=Path, required=True)
     parser.add_argument("--pictures", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--most-seconds", type=float, default=8.0, help="a kill comes before so much time")
+    parser.add_argument("--most-seconds", type=float, default=5.0, help="a kill comes before so much time")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

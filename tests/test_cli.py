@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import signal
 import sqlite3
 import statistics
@@ -446,8 +447,8 @@ def test_a_report_is_one_file_in_the_format_that_its_name_says(data_dir: Path, t
     for part in collected["parts"]:
         assert part["shipped"]
         assert part["environment"]["torch"]
-    assert 'src="http' not in page
-    assert 'href="http' not in page
+    written = re.sub("<script.*?</script>", "", page, flags=re.DOTALL)  # plotly's own has links in it
+    assert "http" not in written
     assert (tmp_path / "report.csv").read_text().startswith("part,variant,at,figure,value")
 
 

@@ -135,6 +135,7 @@ def test_the_disk_is_full_keeps_what_was_measured_and_goes_on_when_there_is_room
     db: sqlite3.Connection,
 ) -> None:
     """SQLite is told that the disk ends here; the reserve's part is in test_the_reserve_is_for_last_words."""
+    accuracy(200).plan(db)  # digests and the list of pictures are stored before
     [pages] = db.execute("PRAGMA page_count").fetchone()
     db.execute(f"PRAGMA max_page_count = {pages + 90}")  # 360 KB: some batches fit
     with pytest.raises(VitquantError, match="The disk is full; what was measured is kept"):

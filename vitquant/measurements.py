@@ -75,6 +75,10 @@ class AccuracyRequest:
     until_sure: bool = False
 
     def plan(self, db: sqlite3.Connection) -> accuracy.Plan:
+        if self.until_sure and set(self.variants) <= {accuracy.REFERENCE}:
+            raise InputError(
+                f"Until sure compares variants with {accuracy.REFERENCE}: name another variant beside it."
+            )
         return accuracy.plan(
             db,
             model=self.model,
@@ -85,10 +89,6 @@ class AccuracyRequest:
         )
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
-        if self.until_sure and set(self.variants) <= {accuracy.REFERENCE}:
-            raise InputError(
-                f"Until sure compares variants with {accuracy.REFERENCE}: name another variant beside it."
-            )
         return {"series": {name: series.identity.key for name, series in self.plan(db).series.items()}}
 
     def stored(self, db: sqlite3.Connection) -> Rows | None:
