@@ -1,5 +1,7 @@
 """The profiler's view: which operators, how often, what they take."""
 
+import gzip
+import json
 import re
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitquant import machine, models, profile, variants
+from vitquant import machine, models, profile, shares, variants
 from vitquant.latency import Shape
 from vitquant.weights import Weights
 
@@ -106,3 +108,39 @@ def test_the_terminal_stays_clean() -> None:
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(answer.stdout) >= 1
     assert answer.stderr == ""
+
+
+def test_every_operator_is_given_to_the_layer_that_it_ran_in(vit: nn.Module) -> None:
+    found = profile.measure(vit, Shape(1, 70), 1)
+    assert sum(row.self_cpu_s for row in found.layers) == pytest.approx(
+        sum(row.self_cpu_s for row in found.operators)
+    )
+    assert sum(row.share for row in found.layers) == pytest.approx(1)
+    by_name = {row.name: row for row in found.layers}
+    assert {row.kind for row in found.layers} == set(shares.KINDS)
+    assert sum(row.is_linear for row in found.layers) == LINEARS
+    fc1 = by_name["blocks.3.mlp.fc1"]
+    assert (fc1.kind, fc1.block, fc1.is_linear, fc1.quantizing_s) == ("MLP", 3, True, None)
+    assert by_name["blocks.0.norm1"].kind == "norm"
+    assert by_name["linear_head"].kind == "head"
+    assert 0 < found.linear_wall_s < found.wall_s
+    [whole] = [row for row in found.rows() if row["level"] == "pass"]
+    assert (whole["wall_s"], whole["linear_wall_s"]) == (found.wall_s, found.linear_wall_s)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in vit.modules())
+
+
+def test_quantizing_is_estimated_for_int8_layers_only(vit: nn.Module) -> None:
+    for name, has_it in (("qint8", True), ("float16", False)):
+        if variants.why_unavailable(name, machine.engine()):
+            continue
+        layers = profile.measure(variants.build(vit, name, machine.engine()), Shape(1, 70), 1).layers
+        linears = [row for row in layers if row.is_linear]
+        assert len(linears) == LINEARS
+        assert all((row.quantizing_s is not None) == has_it for row in linears)
+
+
+def test_the_trace_is_one_that_perfetto_opens(vit: nn.Module) -> None:
+    trace = json.loads(gzip.decompress(profile.measure(vit, Shape(1, 28), 1).trace))
+    names = {event.get("name") for event in trace["traceEvents"]}
+    assert {"aten::addmm", "layer:blocks.3.mlp.fc1"} <= names
+    assert all("ph" in event for event in trace["traceEvents"])

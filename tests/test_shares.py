@@ -17,7 +17,14 @@ def rows(
     whole = attention_s + mlp_s + norm_s
     operators = [(linear, attention_s + mlp_s), ("aten::native_layer_norm", norm_s)]
     return [
-        {"variant": variant, "level": "pass", "name": "forward pass", "wall_s": wall_s, "self_cpu_s": whole},
+        {
+            "variant": variant,
+            "level": "pass",
+            "name": "forward pass",
+            "wall_s": wall_s,
+            "linear_wall_s": attention_s + mlp_s,
+            "self_cpu_s": whole,
+        },
         *(
             {"variant": variant, "level": "operator", "name": name, "self_cpu_s": s, "share": s / whole}
             for name, s in operators

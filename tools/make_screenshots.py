@@ -13,14 +13,17 @@ import sys
 import tempfile
 import time
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from tests.browser.conftest import CHROMIUM, FLAGS, SETTLED
-from vitquant import browse, catalog, database, gallery, paths, shipped
+from vitquant import browse, catalog, database, gallery, jobs, machine, paths, shipped
 from vitquant.gallery import Subject
+from vitquant.measurements import LatencyRequest, ProfileRequest
+from vitquant.variants import RECIPES
 
 DOCS = paths.PROJECT_ROOT / "docs"
 
@@ -32,6 +35,11 @@ SHOTS = (
     ("explorer.png", "explorer?variant=qint8&verdict=wrong", 1280, "light"),
     ("picture.png", "explorer?picture={broken}", 1280, "dark"),
     ("benchmark.png", "benchmark", 1280, "light"),
+    ("latency.png", "benchmark?view=latency", 1280, "dark"),
+    ("profile.png", "benchmark?view=profile", 1280, "light"),
+    ("compare.png", "benchmark?view=compare", 1280, "light"),
+    ("engineer.png", "benchmark?view=engineer", 1280, "dark"),
+    ("latency-phone.png", "benchmark?view=latency", 390, "light"),
     ("size.png", "size", 1280, "light"),
     ("pairs.png", "explorer?variant=qint8&versus=fp32&pair=lost&order=mistakes", 1280, "dark"),
     ("classes.png", "explorer?view=classes&versus=fp32", 1280, "light"),
@@ -51,7 +59,9 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["VITQUANT_DATA"] = folder
-        shoot(out, broken_picture())
+        broken = broken_picture()
+        measure()
+        shoot(out, broken)
 
 
 def broken_picture() -> int:
@@ -61,6 +71,17 @@ def broken_picture() -> int:
         shipped.bring_in(db)
         [answers] = gallery.answer_sets(db, subject)
         return browse.telling(db, answers, "qint8")[0]
+
+
+def measure() -> None:
+    """What the Benchmark page's views show: a latency run measured twice, a sweep, a profile, on this machine."""
+    model, variants = catalog.FIRST_SIGHT, tuple(RECIPES)
+    threads = machine.default_threads()
+    usual = LatencyRequest(model, "bundled", variants, ("1x70", "8x70"), (threads,), 5.0)
+    sweep = replace(usual, shapes=("1x70", "2x70", "4x70", "8x70", "16x70", "1x224"), threads=(1, threads))
+    with database.opened() as db:
+        for request in (sweep, ProfileRequest(model, "bundled", variants, "1x70", threads), usual, usual):
+            jobs.run_here(db, request, again=True)
 
 
 def shoot(out: Path, broken: int) -> None:

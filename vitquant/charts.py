@@ -14,6 +14,8 @@ import plotly.graph_objects as go
 CONFIG = {"displayModeBar": False}
 """For st.plotly_chart: no toolbar, since nothing is zoomed or panned."""
 
+LOGARITHMIC_TICKS = [digit * 10.0**power for power in range(-3, 7) for digit in (1, 2, 3, 5, 7)]
+
 MB = 10**6
 MIB = 2**20
 
@@ -203,12 +205,11 @@ def latency(rows: pd.DataFrame) -> go.Figure:
             },
             hovertemplate=f"{variant}, %{{text}}: %{{x:,.4~r}} ms<extra></extra>",
         )
-    ticks = [digit * 10.0**power for power in range(-3, 7) for digit in (1, 2, 3, 5, 7)]
     figure.update_xaxes(
         type="log",
         title="milliseconds for a batch (logarithmic)",
-        tickvals=ticks,
-        ticktext=[f"{tick:,g}" for tick in ticks],
+        tickvals=LOGARITHMIC_TICKS,
+        ticktext=[f"{tick:,g}" for tick in LOGARITHMIC_TICKS],
     )
     figure.update_yaxes(tickvals=list(range(len(shapes))), ticktext=shapes, zeroline=False)
     return plain(figure, len(shapes), legend=True)

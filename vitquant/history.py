@@ -104,7 +104,10 @@ def settings(found: Sequence[Point]) -> list[str]:
 
 
 def band(found: Sequence[Point]) -> Band | None:
-    """The noise band of one variant at one setting; None where no run was repeated as the newest was made."""
+    """The noise band of one variant at one setting; None where no run was repeated as the newest was made.
+
+    Not for accuracy: the same pictures under the same conditions get the same answers every time.
+    """
     if not found:
         return None
     newest = found[-1]
@@ -134,4 +137,4 @@ def _setting(run: Run, row: Mapping[str, Any]) -> str:
         return f"{row['shape']}, threads: {row['threads']}"
     if run.kind == "profile":
         return f"{run.request['shape']}, threads: {run.request['threads']}"
-    return f"{row['n']:,} pictures" if run.kind == "accuracy" else ""
+    return ""

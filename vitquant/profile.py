@@ -68,6 +68,7 @@ class Profile:
     operators: list[OperatorRow]  # most self time first
     layers: list[LayerRow]  # in the model's order; their times sum to the operators'
     wall_s: float  # seconds a forward pass takes without the profiler: a median
+    linear_wall_s: float  # of it, in the Linear layers
     trace: bytes  # Chrome's trace format, gzipped: Perfetto opens it
 
     def rows(self) -> list[dict[str, Any]]:
@@ -78,8 +79,8 @@ class Profile:
                 "level": "pass",
                 "name": "forward pass",
                 "wall_s": self.wall_s,
+                "linear_wall_s": self.linear_wall_s,
                 "self_cpu_s": busy_s,
-                "share": 1.0,
             },
             *({"level": "operator", **asdict(row)} for row in self.operators),
             *({"level": "layer", **asdict(row)} for row in self.layers),
@@ -99,7 +100,7 @@ def measure(model: nn.Module, shape: Shape, threads: int, *, stacks: bool = Fals
     with intra_op_threads(threads), torch.inference_mode():
         model(pictures)  # warm-up: memory is allocated and kernels are chosen on the first call
         calls = max(FEWEST_CALLS, min(MOST_CALLS, int(1 / _seconds(model, pictures))))
-        wall_s = statistics.median(_seconds(model, pictures) for _ in range(calls))
+        wall_s, linear_wall_s = _wall_seconds(model, pictures, calls)
         quantizing_s = _quantizing_s(model, pictures)
         with (
             _annotated(model),
@@ -113,13 +114,47 @@ def measure(model: nn.Module, shape: Shape, threads: int, *, stacks: bool = Fals
             for _ in range(calls):
                 model(pictures)
     operators = _operators(profiler, calls, stacks)
-    return Profile(operators, _layers(profiler, calls, model, quantizing_s), wall_s, _trace(profiler))
+    return Profile(
+        operators, _layers(profiler, calls, model, quantizing_s), wall_s, linear_wall_s, _trace(profiler)
+    )
 
 
 def _seconds(model: nn.Module, pictures: torch.Tensor) -> float:
     begin = time.perf_counter()
     model(pictures)
     return time.perf_counter() - begin
+
+
+def _wall_seconds(model: nn.Module, pictures: torch.Tensor, calls: int) -> tuple[float, float]:
+    """Medians of what a pass takes, and of what its Linear layers take together, by the clock.
+
+    The profiler would not do: it slows every operator down by about as much, and a float32 Linear layer is
+    several operators where a quantized one is one.
+    """
+    linear_s = 0.0
+    begun_s = 0.0
+
+    def begin(_: nn.Module, __: Any) -> None:
+        nonlocal begun_s
+        begun_s = time.perf_counter()
+
+    def end(_: nn.Module, __: Any, ___: Any) -> None:
+        nonlocal linear_s
+        linear_s += time.perf_counter() - begun_s
+
+    linears = [module for module in model.modules() if _is_linear(module)]
+    handles = [module.register_forward_pre_hook(begin) for module in linears]
+    handles += [module.register_forward_hook(end) for module in linears]
+    walls, in_linears = [], []
+    try:
+        for _ in range(calls):
+            linear_s = 0.0
+            walls.append(_seconds(model, pictures))
+            in_linears.append(linear_s)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return statistics.median(walls), statistics.median(in_linears)
 
 
 def _operators(profiler: Any, calls: int, stacks: bool) -> list[OperatorRow]:
@@ -188,7 +223,7 @@ def _layers(profiler: Any, calls: int, model: nn.Module, quantizing_s: dict[str,
             name=name,
             kind=_kind(name),
             block=_block(name),
-            is_linear=isinstance(module, nn.Linear) or _is_quantized_linear(module),
+            is_linear=_is_linear(module),
             self_cpu_s=self_us[name] / calls / 1e6,
             share=self_us[name] / all_self_us,
             quantizing_s=quantizing_s.get(name),
@@ -216,6 +251,10 @@ def _kind(name: str) -> str:
 def _block(name: str) -> int | None:
     found = re.match(r"blocks\.(\d+)", name)
     return int(found[1]) if found else None
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or _is_quantized_linear(module)
 
 
 def _is_quantized_linear(module: nn.Module) -> bool:

@@ -57,10 +57,42 @@ def narrowing(looks: Mapping[str, Sequence[Look]], last: int) -> go.Figure:
     figure.update_xaxes(
         type="log", title="pictures (logarithmic)", tickvals=ticks, ticktext=[f"{tick:,}" for tick in ticks]
     )
+    near, far = _off_the_chart(looks)
     figure.update_yaxes(
-        title="points from fp32", autorange=True, tickfont={"size": 12}, zeroline=True, zerolinecolor="gray"
+        title="points from fp32",
+        range=near,
+        autorange=near is None,
+        tickfont={"size": 12},
+        zeroline=True,
+        zerolinecolor="gray",
     )
+    for place, (variant, points) in enumerate(far.items()):
+        figure.add_annotation(
+            text=f"{variant}: {points:+.0f} points, off the chart",
+            xref="paper",
+            yref="paper",
+            x=0.01,
+            y=0.02 + 0.09 * place if points < 0 else 0.98 - 0.09 * place,
+            xanchor="left",
+            showarrow=False,
+            font={"color": charts.style(variant).colour},
+        )
     return figure
+
+
+_FAR = 20.0
+"""Variants further from fp32 than so many percentage points would leave no room for the others."""
+
+
+def _off_the_chart(looks: Mapping[str, Sequence[Look]]) -> tuple[list[float] | None, dict[str, float]]:
+    """The range of the axis, where some variants are too far away for it, and how far these are."""
+    ends = {variant: 100 * found[-1].difference.share for variant, found in looks.items() if found}
+    far = {variant: points for variant, points in ends.items() if abs(points) > _FAR}
+    if not far or len(far) == len(ends):
+        return None, {}
+    shown = [look.difference for variant, found in looks.items() if variant not in far for look in found]
+    reach = 110 * max(max(abs(interval.low), abs(interval.high)) for interval in shown)
+    return [-reach, reach], far
 
 
 def narrowing_alt(looks: Mapping[str, Sequence[Look]]) -> str:
@@ -108,7 +140,8 @@ def sweep(rows: pd.DataFrame, along: str, column: str = "median_s") -> go.Figure
         tickfont={"size": 12},
         showgrid=True,
         gridcolor="rgba(128,128,128,.25)",
-        dtick="D2",
+        tickvals=charts.LOGARITHMIC_TICKS,
+        ticktext=[f"{tick:,g}" for tick in charts.LOGARITHMIC_TICKS],
     )
     return figure
 
@@ -139,6 +172,7 @@ def raw_times(times_s: Mapping[str, Sequence[float]]) -> go.Figure:
     charts.plain(figure, 4, legend=True)
     figure.update_xaxes(title="call")
     figure.update_yaxes(title="milliseconds", autorange=True, tickfont={"size": 12}, rangemode="tozero")
+    figure.update_layout(legend={"itemsizing": "constant"})
     return figure
 
 
@@ -171,8 +205,8 @@ def kinds(parts: Sequence[Part]) -> go.Figure:
                 hovertemplate=f"%{{y}}, {title}: %{{x:.3~r}} ms<extra></extra>",
             )
     charts.plain(figure, len(names), legend=True)
-    figure.update_layout(barmode="stack", legend={"traceorder": "normal", "font": {"size": 11}})
-    figure.update_layout(height=190 + 44 * len(names), margin={"t": 90})
+    beneath = {"traceorder": "normal", "font": {"size": 12}, "yanchor": "top", "y": -0.35}
+    figure.update_layout(barmode="stack", legend=beneath, margin={"t": 6}, height=210 + 44 * len(names))
     figure.update_xaxes(title="milliseconds of a forward pass, by the profiler")
     return figure
 

@@ -34,7 +34,7 @@ class Part:
 class Amdahl:
     """How much faster a whole gets if only its Linear layers do: computed from measured shares."""
 
-    linear_share: float  # of fp32's time, 0..1
+    linear_share: float  # of fp32's time, by the clock, 0..1
     bound: float  # times as fast if the Linear layers took no time at all
     linear_ratio: float  # how many times as fast the variant's Linear layers are
     predicted: float  # times as fast, if everything else stays as it is
@@ -78,23 +78,25 @@ def by_block(rows: Sequence[Row]) -> list[Part]:
 
 
 def amdahl(rows: Sequence[Row], variant: str) -> Amdahl | None:
-    """Amdahl's law for a variant, 1 / ((1 - p) + p / s) (Amdahl, AFIPS 1967); None where it or fp32 has no
-    layers."""
-    reference, own = (at(rows, "layer", name) for name in (REFERENCE, variant))
-    if not reference or not own or variant == REFERENCE:
+    """Amdahl's law for a variant, 1 / ((1 - p) + p / s) (Amdahl, AFIPS 1967), by the clock; None where
+    it or fp32 has none."""
+    then, now = (_pass(rows, name) for name in (REFERENCE, variant))
+    if then is None or now is None or variant == REFERENCE:
         return None
-    whole = sum(row["self_cpu_s"] for row in reference)
-    linear = sum(row["self_cpu_s"] for row in reference if row["is_linear"])
-    own_linear = sum(row["self_cpu_s"] for row in own if row["is_linear"])
-    share = linear / whole
-    [[then], [now]] = (at(rows, "pass", name) for name in (REFERENCE, variant))
+    share = then["linear_wall_s"] / then["wall_s"]
+    ratio = then["linear_wall_s"] / now["linear_wall_s"]
     return Amdahl(
         linear_share=share,
-        bound=1 / (1 - share) if share < 1 else float("inf"),
-        linear_ratio=linear / own_linear,
-        predicted=1 / ((1 - share) + share * own_linear / linear),
+        bound=1 / (1 - share),
+        linear_ratio=ratio,
+        predicted=1 / ((1 - share) + share / ratio),
         measured=then["wall_s"] / now["wall_s"],
     )
+
+
+def _pass(rows: Sequence[Row], variant: str) -> Row | None:
+    found = at(rows, "pass", variant)
+    return found[0] if found and found[0].get("linear_wall_s") else None
 
 
 def quantizing(rows: Sequence[Row], variant: str) -> tuple[float, float]:
@@ -106,19 +108,22 @@ def quantizing(rows: Sequence[Row], variant: str) -> tuple[float, float]:
 
 def slower(rows: Sequence[Row], variant: str, most: int = 3) -> list[tuple[str, float]]:
     """The operators on which a variant spends more time than fp32, with how many seconds more a pass: those
-    that cost most first. Quantized Linear layers are compared with what fp32 spends on its own."""
+    that cost most first. Quantized Linear layers, by the clock, are compared with fp32's."""
     then = _by_operator(at(rows, "operator", REFERENCE))
     now = _by_operator(at(rows, "operator", variant))
-    more = {name: seconds - then.get(name, 0.0) for name, seconds in now.items()}
-    for name in more:
-        if name.startswith(_QUANTIZED_LINEAR):
-            more[name] -= sum(then.get(linear, 0.0) - now.get(linear, 0.0) for linear in _FLOAT_LINEAR)
+    more = {
+        name: seconds - then.get(name, 0.0)
+        for name, seconds in now.items()
+        if not name.startswith(_QUANTIZED_LINEAR)
+    }
+    passes = [_pass(rows, name) for name in (REFERENCE, variant)]
+    for name in now:
+        if name.startswith(_QUANTIZED_LINEAR) and passes[0] and passes[1]:
+            more[name] = passes[1]["linear_wall_s"] - passes[0]["linear_wall_s"]
     return sorted(((n, s) for n, s in more.items() if s > 0), key=lambda found: -found[1])[:most]
 
 
 _QUANTIZED_LINEAR = "quantized::linear"
-_FLOAT_LINEAR = ("aten::linear", "aten::addmm", "aten::mm")
-"""What a float32 Linear layer runs; attention's own products are other operators."""
 
 
 def _by_operator(rows: Iterable[Row]) -> dict[str, float]:

@@ -168,6 +168,32 @@ def speed_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+MOST_SHAPES = 3
+"""Of more shapes than these a summary is given."""
+
+
+def speed_summary(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """speed_sentences, or where there are many shapes one sentence a variant."""
+    shapes = list(dict.fromkeys(row["shape"] for row in rows))
+    if len(shapes) <= MOST_SHAPES:
+        return speed_sentences(rows)
+    found = []
+    for name in dict.fromkeys(row["variant"] for row in rows if row["variant"] != REFERENCE):
+        clear = {
+            row["shape"]: row["ratio_to_fp32"]
+            for row in rows
+            if row["variant"] == name and row["ratio_to_fp32"] is not None and not row.get("is_noisy")
+        }
+        if not clear:
+            continue
+        worst, best = min(clear, key=clear.__getitem__), max(clear, key=clear.__getitem__)
+        found.append(
+            f"**{name}** is {clear[worst]:.2f} (at {worst}) to {clear[best]:.2f} (at {best}) times as fast as "
+            f"{REFERENCE}. The Engineer view draws how that grows."
+        )
+    return found
+
+
 def _speed_sentence(row: Mapping[str, Any], reference: Mapping[str, Any], several_threads: bool) -> str:
     on = f" on {latency.threads_title(row['threads'])}" if several_threads else ""
     who, where = f"**{row['variant']}**", f"at {row['shape']}{on}"

@@ -56,7 +56,7 @@ def _sweeps(run: Run) -> None:
             continue
         drawn += 1
         st.markdown(f"**By {title}**")
-        key = max(groups, key=lambda name: groups[name][along].nunique())
+        key = max(groups, key=lambda name: (groups[name][along].nunique(), name))
         if len(groups) > 1:
             key = st.selectbox(
                 "At",
@@ -93,11 +93,12 @@ def _raw(db: sqlite3.Connection, run: Run) -> None:
         st.caption("The raw times of this run are not stored: those of shipped results are left out.")
         return
     settings = list(dict.fromkeys((row["shape"], row["threads"]) for row in run.result or []))
-    shape, threads = settings[0]
+    shape, threads = max(settings, key=lambda at: at[1])
     if len(settings) > 1:
         shape, threads = st.selectbox(
             "At",
             settings,
+            index=settings.index((shape, threads)),
             format_func=lambda at: f"{at[0]}, {latency.threads_title(at[1])}",
             key="raw-at",
         )

@@ -42,7 +42,7 @@ def show(db: sqlite3.Connection, chosen: Choices, kind: str) -> None:
     points = [point for point in points if point.setting == setting]
     names = gallery.in_order({point.variant for point in points})
     by_variant = {name: [point for point in points if point.variant == name] for name in names}
-    bands = {name: history.band(own) for name, own in by_variant.items()}
+    bands = {name: None if kind == "accuracy" else history.band(own) for name, own in by_variant.items()}
     st.plotly_chart(
         run_charts.history(by_variant, bands, figure),
         config=charts.CONFIG,
@@ -50,7 +50,12 @@ def show(db: sqlite3.Connection, chosen: Choices, kind: str) -> None:
         key=f"history-chart-{kind}",
     )
     repeated = max((band.runs for band in bands.values() if band), default=0)
-    if repeated:
+    if kind == "accuracy":
+        st.caption(
+            "Bars: 95% intervals, which come from the number of pictures. The same pictures under the same "
+            "conditions get the same answers every time, so there is no other noise."
+        )
+    elif repeated:
         how = "mean ± 2 standard deviations" if repeated >= history.ENOUGH else "their range"
         st.caption(
             f"The band is how much {repeated} runs under the newest run's conditions vary by themselves "

@@ -64,7 +64,7 @@ def _result(chosen: Choices, run: Run) -> None:
     shown = rows[rows["threads"] == most]
     st.plotly_chart(charts.latency(shown), config=charts.CONFIG, alt=charts.latency_alt(shown), key="latency")
     on_most = [row for row in found if row["threads"] == most]
-    st.markdown("\n".join(f"- {sentence}" for sentence in wording.speed_sentences(on_most)))
+    st.markdown("\n".join(f"- {sentence}" for sentence in wording.speed_summary(on_most)))
     _table(found)
     _starts(found)
     provenance.of_run(run)
