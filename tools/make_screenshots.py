@@ -74,7 +74,7 @@ def broken_picture() -> int:
 
 
 def measure() -> None:
-    """What the Benchmark page's views show: a latency run measured twice, a sweep, a profile, on this machine."""
+    """What the Benchmark page's views show: latency measured twice, a sweep and a profile, on this machine."""
     model, variants = catalog.FIRST_SIGHT, tuple(RECIPES)
     threads = machine.default_threads()
     usual = LatencyRequest(model, "bundled", variants, ("1x70", "8x70"), (threads,), 5.0)

@@ -65,11 +65,14 @@ def _comparison(db: sqlite3.Connection, found: Comparison) -> None:
     plain = found.plain()
     names = [f"run {found.first.id}", f"run {found.second.id}"]
     st.subheader("What was different", anchor=False)
-    st.dataframe(
-        pd.DataFrame({"": c.what, names[0]: c.first, names[1]: c.second} for c in found.conditions),
-        hide_index=True,
-        alt="; ".join(f"{c.what}: {c.first} and {c.second}" for c in found.conditions),
-    )
+    if found.conditions:
+        st.dataframe(
+            pd.DataFrame({"": c.what, names[0]: c.first, names[1]: c.second} for c in found.conditions),
+            hide_index=True,
+            alt="; ".join(f"{c.what}: {c.first} and {c.second}" for c in found.conditions),
+        )
+    else:
+        st.markdown("Nothing: both were asked for the same, and measured under the same conditions.")
     st.subheader("What came out", anchor=False)
     changes = [
         {
