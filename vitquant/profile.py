@@ -99,7 +99,8 @@ def measure(model: nn.Module, shape: Shape, threads: int, *, stacks: bool = Fals
     verbose = _ExperimentalConfig(verbose=True) if stacks else None
     with intra_op_threads(threads), torch.inference_mode():
         model(pictures)  # warm-up: memory is allocated and kernels are chosen on the first call
-        calls = max(FEWEST_CALLS, min(MOST_CALLS, int(1 / _seconds(model, pictures))))
+        most = FEWEST_CALLS if stacks else MOST_CALLS  # recording stacks takes long
+        calls = max(FEWEST_CALLS, min(most, int(1 / _seconds(model, pictures))))
         wall_s, linear_wall_s = _wall_seconds(model, pictures, calls)
         quantizing_s = _quantizing_s(model, pictures)
         with (

@@ -71,9 +71,9 @@ def narrowing(looks: Mapping[str, Sequence[Look]], last: int) -> go.Figure:
             text=f"{variant}: {points:+.0f} points, off the chart",
             xref="paper",
             yref="paper",
-            x=0.01,
+            x=0.99,
             y=0.02 + 0.09 * place if points < 0 else 0.98 - 0.09 * place,
-            xanchor="left",
+            xanchor="right",
             showarrow=False,
             font={"color": charts.style(variant).colour},
         )

@@ -46,7 +46,11 @@ def _result(chosen: Choices, run: Run) -> None:
         st.plotly_chart(
             run_charts.kinds(parts), config=charts.CONFIG, alt=run_charts.kinds_alt(parts), key="kinds"
         )
-        st.caption("Striped: Linear layers, the only ones that are quantized. Plain: everything else.")
+        st.caption(
+            "Striped: Linear layers, the only ones that are quantized. Plain: everything else. The profiler "
+            "slows every operator by about as much, and fp32's Linear layers are several operators each; so "
+            "the sentences below take their ratios from the clock instead."
+        )
         st.markdown("\n".join(f"- {sentence}" for sentence in wording.profile_sentences(rows)))
     names = shares.variants(rows)
     name = st.segmented_control("Variant", names, default=names[0], required=True, key="profile-variant")
