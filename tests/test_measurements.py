@@ -46,7 +46,8 @@ def stop_at(part: str) -> Any:
 @pytest.mark.parametrize(
     ("request_", "stop_before", "part"),
     [
-        (REQUESTS[1], "2x14", "shape"),
+        # Each of its variants is first loaded in a fresh process, which imports torch.
+        pytest.param(REQUESTS[1], "2x14", "shape", marks=pytest.mark.slow),
         (REQUESTS[2], "qint8", "variant"),
         (REQUESTS[3], "qint8", "variant"),
     ],
