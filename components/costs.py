@@ -97,6 +97,8 @@ def _faster(name: str, speed: Mapping[str, Mapping[str, Any]]) -> str:
     time = f"{row['median_s'] * 1e3:,.1f} ms a picture"
     if name == REFERENCE:
         return f"**{time}**"
+    if row.get("is_noisy") or reference.get("is_noisy"):
+        return "**the machine was too noisy** to tell the speed"
     if row["q1_s"] <= reference["q3_s"] and reference["q1_s"] <= row["q3_s"]:
         return f"{time}: **no clear difference in speed**"
     ratio = reference["median_s"] / row["median_s"]

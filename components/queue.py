@@ -212,12 +212,14 @@ def _so_far(run: Run) -> None:
 def _progress(run: Run) -> str:
     pace = st.session_state.setdefault(_PACES, {}).setdefault(run.id, Pace())
     pace.see(run.done, time.monotonic())
-    if run.kind != "accuracy":
-        return f"{run.done / run.total:.0%} · {run.message}".rstrip(" ·")
-    text = f"{run.done:,} of {run.total:,} pictures"
     rate, left_s = pace.per_second, pace.left_s(run.total)
-    if rate is not None and left_s is not None:
-        text += f" · {rate:.3g} a second · {duration(left_s)} left"
+    if run.kind == "accuracy":
+        text = f"{run.done:,} of {run.total:,} pictures"
+        text += "" if rate is None else f" · {rate:.3g} a second"
+    else:
+        text = f"{run.done / run.total:.0%} · {run.message}".rstrip(" ·")
+    if left_s is not None:
+        text += f" · {'at most ' if run.request.get('until_sure') else ''}{duration(left_s)} left"
     return text + (" · stopping" if run.cancel_requested else "")
 
 

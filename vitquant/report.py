@@ -13,7 +13,19 @@ from typing import Any
 
 import pandas as pd
 
-from vitquant import charts, gallery, latency, predictions, run_charts, runs, shares, tables, wording
+from vitquant import (
+    charts,
+    gallery,
+    latency,
+    predictions,
+    run_charts,
+    runs,
+    sequential,
+    shares,
+    tables,
+    wording,
+)
+from vitquant.accuracy import REFERENCE, looks_of_series
 from vitquant.errors import InputError, VitquantError
 from vitquant.gallery import AnswerSet, Subject
 from vitquant.runs import Run
@@ -67,6 +79,7 @@ def collect(
                 "shipped": answers.shipped,
                 "environment": dict(series.environment),
                 "conditions": {"pictures": f"{subject.dataset}, {answers.answered:,} answered"},
+                "conclusions": _conclusions(db, answers),
             }
         )
     for kind in ("latency", "profile", "size"):
@@ -86,6 +99,15 @@ def collect(
                 }
             )
     return found
+
+
+def _conclusions(db: sqlite3.Connection, answers: AnswerSet) -> list[str]:
+    """What is settled about each variant, or how far it is from that, as the page says it."""
+    if REFERENCE not in answers.series:
+        return []
+    last = gallery.pictures_of(db, answers.dataset_id)
+    looks = looks_of_series(db, answers.series, last)
+    return wording.until_sure_sentences(looks, last, sequential.error_per_look(last, len(looks)))
 
 
 def _raw_times(db: sqlite3.Connection, run: Run) -> dict[str, Sequence[float]]:
@@ -204,6 +226,8 @@ def _accuracy(part: Mapping[str, Any]) -> list[str]:
         _chart(charts.accuracy(rows), charts.accuracy_alt(rows)),
         _sentences(wording.accuracy_sentence(row) for row in part["rows"]),
         _table(tables.accuracy_cells(part["rows"])),
+        "<h3>Is that enough pictures to be sure?</h3>",
+        _sentences(part["conclusions"]),
     ]
 
 

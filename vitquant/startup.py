@@ -37,14 +37,15 @@ class Start:
     steady_bytes: int  # after the predictions
 
 
-def measure(model: str, weights_label: str, variant: str, shape: "Shape", threads: int) -> Start:
+def measure(model: str, source: str, variant: str, shape: "Shape", threads: int) -> Start:
     """Start a process that loads this variant, and wait for what it says.
 
-    Raises VitquantError with its sentence, or with what ended it.
+    source: where the weights come from, as weights.resolve takes it. Raises VitquantError with the process's
+    sentence, or with what ended it.
     """
     question = {
         "model": model,
-        "weights": weights_label,
+        "source": source,
         "variant": variant,
         "shape": str(shape),
         "threads": threads,
@@ -78,7 +79,7 @@ def main(argument: str) -> int:
     return 0
 
 
-def _start(model: str, weights: str, variant: str, shape: str, threads: int) -> Start:
+def _start(model: str, source: str, variant: str, shape: str, threads: int) -> Start:
     import torch
 
     from vitquant import latency, models, variants
@@ -90,8 +91,7 @@ def _start(model: str, weights: str, variant: str, shape: str, threads: int) -> 
     baseline_bytes = resident_bytes()
     _forget_peak()
     begin = time.perf_counter()
-    source = _resolve(model, weights)
-    built = variants.build(models.load(source), variant, machine.engine())
+    built = variants.build(models.load(weights.resolve(model, source)), variant, machine.engine())
     gc.collect()  # what the float32 model leaves behind
     loaded = time.perf_counter()
     with torch.inference_mode():
@@ -110,10 +110,6 @@ def _start(model: str, weights: str, variant: str, shape: str, threads: int) -> 
         peak_bytes=peak_bytes(),
         steady_bytes=resident_bytes(),
     )
-
-
-def _resolve(model: str, label: str) -> weights.Weights:
-    return weights.resolve(model, label)
 
 
 def resident_bytes() -> int:

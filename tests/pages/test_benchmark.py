@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+from urllib.parse import parse_qs
 
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from components import queue
+from tests import drawn
 from tests.pages.helpers import (
     LATENCY,
     LATENCY_ROWS,
@@ -16,11 +18,13 @@ from tests.pages.helpers import (
     PROFILE_ROWS,
     SIZE,
     SIZE_ROWS,
+    WRONG,
     store_run,
     text_of,
     visit,
 )
-from vitquant import accuracy, database, gallery, jobs, report, runs
+from vitquant import accuracy, database, gallery, jobs, machine, report, runs
+from vitquant.measurements import AccuracyRequest
 
 
 def test_accuracy_is_shown_in_words_and_digits(plan: accuracy.Plan) -> None:
@@ -172,6 +176,33 @@ def test_two_runs_side_by_side_from_the_address(plan: accuracy.Plan) -> None:
     tables = [frame.value for frame in at.dataframe]
     [changes] = [table for table in tables if "change" in table]
     assert all(change.startswith("2.000 times as fast") for change in changes["change"])
+
+
+def test_pictures_that_changed_their_answer_lead_into_the_explorer(
+    plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = AccuracyRequest(drawn.MODEL, "random", ("fp32", "qint8"), drawn.DATASET, 30)
+
+    def stored_run() -> runs.Run:
+        with database.opened() as db:
+            rows = accuracy.rows(db, request.plan(db), request.variants, 30)
+        return store_run(request, rows)
+
+    first = stored_run()
+    version_of = machine.version_of
+    monkeypatch.setattr(machine, "version_of", lambda name: "9.9.9" if name == "torch" else version_of(name))
+    drawn.store_answers(WRONG | {"qint8": WRONG["qint8"] - {7, 9}}, limit=30)
+    at = visit("benchmark", view="compare", first=first.id, second=stored_run().id)
+    assert "**qint8**: 2 pictures" in text_of(at)
+    assert "**fp32**: 0 pictures" in text_of(at)
+    links = [link.proto.query_string for link in at.get("page_link") if "picture=" in link.proto.query_string]
+    assert len(links) == 2
+    numbers = {plan.order[position] for position in (7, 9)}
+    assert {int(parse_qs(link)["picture"][0]) for link in links} == numbers
+    query = {name: values[0] for name, values in parse_qs(links[0]).items()}
+    explorer = visit("explorer", **query)
+    assert not explorer.warning or not any("address" in w.value for w in explorer.warning)
+    assert "✓ right" in text_of(explorer)
 
 
 @pytest.mark.parametrize("query", [{"first": 99}, {"second": "x"}, {"view": "nothing"}, {"run": "-1"}])
