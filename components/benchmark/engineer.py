@@ -144,6 +144,7 @@ def _traces(db: sqlite3.Connection, run: Run) -> None:
                 mime="application/gzip",
                 icon=":material/download:",
                 key=f"download-{name}",
+                on_click="ignore",
             )
 
 

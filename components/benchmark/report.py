@@ -27,6 +27,7 @@ def menu(chosen: Choices) -> None:
                 icon=":material/download:",
                 width="stretch",
                 key=f"report{suffix}",
+                on_click="ignore",  # a rerun meanwhile could sweep the file away before it is fetched
             )
 
 
