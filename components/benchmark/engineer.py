@@ -36,10 +36,19 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
 
 
 def _one(found: list[Run], label: str, key: str) -> Run:
+    """One of several runs: the one with most settings unless another is chosen, the newest of equal ones."""
     if len(found) == 1:
         return found[0]
     by_id = {run.id: run for run in found}
-    return by_id[st.selectbox(label, list(by_id), format_func=lambda i: stored.title(by_id[i]), key=key)]
+    widest = max(found, key=lambda run: len({(r.get("shape"), r.get("threads")) for r in run.result or []}))
+    chosen = st.selectbox(
+        label,
+        list(by_id),
+        index=list(by_id).index(widest.id),
+        format_func=lambda run_id: stored.title(by_id[run_id]),
+        key=key,
+    )
+    return by_id[chosen]
 
 
 def _sweeps(run: Run) -> None:
