@@ -1,0 +1,63 @@
+"""Which stored size run the views show, the click that measures one, and the unit of bytes."""
+
+import sqlite3
+
+import streamlit as st
+
+from components import address, choices, provenance, queue
+from components.choices import Choices
+from vitquant import charts, gallery
+from vitquant.measurements import SizeRequest
+from vitquant.runs import Run
+
+UNITS = {"MB": charts.MB, "MiB": charts.MIB}
+
+
+def sizes(db: sqlite3.Connection, chosen: Choices) -> Run | None:
+    """The size run to show, with what has changed since and an offer to measure where something is missing."""
+    found = gallery.finished_runs(db, "size", chosen.subject)
+    if not found:
+        _measure(chosen, "Nothing is measured yet for this model and these weights.")
+        return None
+    # The newest run that has all variants; a newer one of a single variant must not hide it.
+    usable = set(choices.usable_variants())
+    whole = next((run for run in found if usable <= set(run.request["variants"])), None)
+    run = whole or found[0]
+    changes = gallery.run_changes(run, chosen.today)
+    if changes:
+        _measure(chosen, "Measure again under today's conditions?")
+        provenance.stale({", ".join(run.request["variants"]): changes})
+    elif whole is None:
+        _measure(chosen, "Not every variant is measured yet.")
+    elif run.shipped:
+        _measure(chosen, "These came with vitquant: measured elsewhere. Measure them on this machine?")
+    return run
+
+
+def _measure(chosen: Choices, why: str) -> None:
+    request = SizeRequest(chosen.subject.model, chosen.subject.weights, tuple(choices.usable_variants()))
+    with st.container(border=True):
+        words, button = st.columns([3, 2], vertical_alignment="center")
+        words.markdown(f"{why} Every variant is built and its bytes are counted, in the background.")
+        with button:
+            queue.offer(
+                "Measure the sizes",
+                request,
+                again=True,
+                type="primary",
+                icon=":material/play_arrow:",
+                width="stretch",
+            )
+
+
+def unit() -> int:
+    """The unit chosen, as a number of bytes, with the switch that changes it."""
+    name = address.value_of(address.UNIT, list(UNITS), "MB", what="unit")
+    st.segmented_control(
+        "Unit",
+        list(UNITS),
+        required=True,
+        help="MB is 10⁶ bytes, MiB is 2²⁰ bytes: 1 MiB is 4.9% more than 1 MB.",
+        **address.mirror(address.UNIT, name),
+    )
+    return UNITS[name]
