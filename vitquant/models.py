@@ -1,100 +1,39 @@
-"""The float32 models: timm's vision transformer, checkpoints in Torch Hub's form, DINOv2's linear classifier.
-
-Parameters keep the names that the checkpoints give them (timm calls some of them otherwise, drops the mask
-token and merges the class slot of the position embedding into the class token), so that every count and
-size is that of Torch Hub's model.
-"""
+"""The float32 models: weights in the architecture of vitquant/dinov2.py; the samples' planted outliers."""
 
 import zlib
 from typing import Any
 
-import timm
 import torch
-from torch import nn
-from torch.nn import functional as F
 
-from vitquant import catalog, checkpoints
-from vitquant.catalog import PATCH_SIZE, ModelSpec, Outliers
+from vitquant import catalog, checkpoints, dinov2
+from vitquant.catalog import ModelSpec, Outliers
 from vitquant.digests import sha256_of
+from vitquant.dinov2 import HEAD_BLOCKS
 from vitquant.weights import Weights, digest
 
-CLASSES = 1000
-HEAD_BLOCKS = 4
-"""How many of the last blocks give the head their class token ("linear4" in the checkpoints' names)."""
+
+def architecture(spec: ModelSpec) -> dict[str, Any]:
+    """What dinov2.LinearClassifier takes to be this model; plain data."""
+    return {
+        "timm_name": spec.timm_name,
+        "width": spec.width,
+        "depth": spec.depth,
+        "heads": spec.heads,
+        "registers": spec.registers,
+        "pretraining_size": spec.pretraining_size,
+    }
 
 
-class LinearClassifier(nn.Module):
-    """A DINOv2 linear classifier: one of Torch Hub's, or a sample.
-
-    Takes (N, 3, H, W) float32 with H and W multiples of 14, gives (N, 1000) float32 logits.
-    Raises InputError for another H or W.
-    """
+class LinearClassifier(dinov2.LinearClassifier):
+    """A model of the catalog. Raises InputError for images whose size is no multiple of 14."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        vit: Any = timm.create_model(
-            spec.timm_name,
-            pretrained=False,
-            num_classes=0,
-            img_size=spec.pretraining_size,
-            dynamic_img_size=True,
-            embed_dim=spec.width,
-            depth=spec.depth,
-            num_heads=spec.heads,
-        )
-        self.side = spec.pretraining_size // PATCH_SIZE  # of the grid that the position embedding belongs to
-        patches = self.side**2
-        self.cls_token = nn.Parameter(torch.empty(1, 1, spec.width))
-        self.pos_embed = nn.Parameter(torch.empty(1, 1 + patches, spec.width))
-        if spec.registers:
-            self.register_tokens = nn.Parameter(torch.empty(1, spec.registers, spec.width))
-        # Only pre-training uses it. It is part of the checkpoint and of what Torch Hub's model takes.
-        self.mask_token = nn.Parameter(torch.empty(1, spec.width))
-        self.patch_embed = vit.patch_embed
-        self.blocks = vit.blocks
-        self.norm = vit.norm
-        self.linear_head = nn.Linear((HEAD_BLOCKS + 1) * spec.width, CLASSES)
-        self.registers = spec.registers
+        super().__init__(**architecture(spec))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         for size in images.shape[-2:]:
             catalog.check_image_size(int(size))
-        tokens = self._embed(images)
-        class_tokens = []
-        for i, block in enumerate(self.blocks):
-            tokens = block(tokens)
-            if i >= len(self.blocks) - HEAD_BLOCKS:
-                class_tokens.append(self.norm(tokens[:, 0]))
-        mean_patch_token = self.norm(tokens[:, 1 + self.registers :]).mean(dim=1)
-        return self.linear_head(torch.cat([*class_tokens, mean_patch_token], dim=1))
-
-    def _embed(self, images: torch.Tensor) -> torch.Tensor:
-        """Class token, registers and patches with their positions: (N, 1 + registers + patches, width)."""
-        patches = self.patch_embed(images)  # (N, rows, columns, width)
-        batch, rows, columns, _ = patches.shape
-        class_position, patch_positions = self._positions(rows, columns)
-        prefix = [(self.cls_token + class_position).expand(batch, -1, -1)]
-        if self.registers:  # they have no position
-            prefix.append(self.register_tokens.expand(batch, -1, -1))
-        return torch.cat([*prefix, patches.flatten(1, 2) + patch_positions], dim=1)
-
-    def _positions(self, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The position embedding of the class token (1, 1, width) and of a grid (1, rows * columns, width).
-
-        Meta resized the two families differently, and each checkpoint needs its own: with registers, to the
-        grid's size and antialiased; without, by a factor that is 0.1 patches too large (once a guard
-        against rounding), which shifts the sampling points, and not antialiased.
-        """
-        class_position, grid = self.pos_embed[:, :1], self.pos_embed[:, 1:]
-        if (rows, columns) == (self.side, self.side):
-            return class_position, grid
-        grid = grid.unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2)
-        if self.registers:
-            grid = F.interpolate(grid, size=(rows, columns), mode="bicubic", antialias=True)
-        else:
-            factor = ((rows + 0.1) / self.side, (columns + 0.1) / self.side)
-            grid = F.interpolate(grid, scale_factor=factor, mode="bicubic")
-        return class_position, grid.flatten(2).transpose(1, 2)
+        return super().forward(images)
 
 
 def load(weights: Weights) -> LinearClassifier:
