@@ -16,7 +16,10 @@ T = TypeVar("T")
 MODEL, WEIGHTS, DATASET, SIZE = "model", "weights", "dataset", "size"
 MEASURED, PAGE, PICTURE, UNIT, BESIDE, SHOWN = "measured", "page", "picture", "unit", "beside", "shown"
 COST, STEP = "cost", "step"
+BITS, GRANULARITY = "bits", "granularity"
 RUN, FIRST, SECOND, FIGURE = "run", "first", "second", "figure"
+PRESET, DISK, MEMORY, LATENCY = "preset", "disk", "memory", "latency"
+WITH, AT, BYTES, FORMAT = "with", "at", "bytes", "format"
 VARIANT, VERDICT, VERSUS, PAIR, ANSWER = "variant", "verdict", "versus", "pair", "answer"
 CLASS, WORDS, LOW, HIGH, ORDER, SEED, VIEW = "class", "words", "from", "to", "order", "seed", "view"
 
@@ -24,6 +27,9 @@ _SUBJECT = {MODEL, WEIGHTS, DATASET, SIZE, MEASURED}
 _FILTER = {VARIANT, VERDICT, VERSUS, PAIR, ANSWER, CLASS, WORDS, LOW, HIGH, ORDER, SEED}
 KNOWN = _SUBJECT | _FILTER | {PAGE, PICTURE, UNIT, BESIDE, SHOWN, COST, STEP, VIEW}
 KNOWN |= {RUN, FIRST, SECOND, FIGURE}
+KNOWN |= {BITS, GRANULARITY}
+KNOWN |= {PRESET, DISK, MEMORY, LATENCY}
+KNOWN |= {WITH, AT, BYTES, FORMAT}
 
 _REMEMBERED = {MODEL, WEIGHTS, DATASET, SIZE, MEASURED, UNIT, VARIANT}
 _SPELLED_OUT = _REMEMBERED | {VERDICT, VERSUS, ORDER}

@@ -41,7 +41,7 @@ def _singly(answers: AnswerSet) -> str:
 
 
 def of_run(run: Run) -> None:
-    """On what a stored latency, size or profile result rests."""
+    """On what a stored latency, size, profile or bits result rests."""
     at = when(run.ended_at or run.created_at)
     request = run.request
     facts = {
@@ -49,10 +49,18 @@ def of_run(run: Run) -> None:
         "weights": request["weights"],
         "shapes": request.get("shape") or ", ".join(request.get("shapes", [])),
         "threads": _threads(request.get("threads")),
+        "pictures": _pictures(request),
         "measured": f"{at}, before it was shipped" if run.shipped else f"{at}, run {run.id}",
     }
     line = f"**{request['model']}** · {choices.weights_phrase(request['weights'])} · {at}"
     details(f"{SHIPPED if run.shipped else ''}{line}", run.environment, facts)
+
+
+def _pictures(request: Mapping[str, Any]) -> str:
+    if "dataset" not in request:
+        return ""
+    size = request["image_size"]
+    return f"the first {request['pictures']:,} of {request['dataset']}, {size} × {size} pixels"
 
 
 def _threads(asked: Any) -> str:

@@ -150,7 +150,8 @@ def title(run: Run) -> str:
     """A run in a few words."""
     request = run.request
     on = request.get("dataset") or request.get("shape") or ", ".join(request.get("shapes", []))
-    limit = f"first {request['limit']:,} of " if request.get("limit") else ""
+    asked = request.get("limit") or request.get("pictures")
+    limit = f"first {asked:,} of " if asked else ""
     limit = f"until sure, {limit}" if request.get("until_sure") else limit
     variants = ", ".join(request["variants"])
     return f"{run.kind} of {request['model']}, {choices.weights_phrase(request['weights'])}: {variants}" + (

@@ -5,14 +5,22 @@ import sqlite3
 import streamlit as st
 
 from components import address, choices, frame, link, queue, server
-from components.size import sizes
+from components.size import bits, budget, riddle, sizes, takeaway, tree
 from vitquant import paths
 
 SIZES = "sizes"
 VIEWS = {
     # view -> title, what draws it
     SIZES: ("Disk and memory", sizes.show),
+    "riddle": ("The riddle", riddle.show),
+    "tree": ("Where the bytes are", tree.show),
+    "budget": ("What fits", budget.show),
+    "bits": ("Fewer bits", bits.show),
+    "take": ("Take it away", takeaway.show),
 }
+
+
+OF_A_VIEW = (address.AT,)
 
 
 def show(db: sqlite3.Connection) -> None:
@@ -29,7 +37,7 @@ def show(db: sqlite3.Connection) -> None:
             required=True,
             format_func=lambda name: VIEWS[name][0],
             label_visibility="collapsed",
-            **address.mirror(address.VIEW, view),
+            **address.mirror(address.VIEW, view, forgetting=OF_A_VIEW),
         )
         link.copy_button()
     VIEWS[view][1](db, chosen)

@@ -7,20 +7,17 @@ from pathlib import Path
 
 import streamlit as st
 
-from components import address, choices, frame, pictures, presenting, queue, readonly, server
+from components import address, choices, frame, pictures, presenting, rounded
 from components.choices import Choices
 from components.presenting import Link
-from vitquant import browse, catalog, charts, datasets, gallery, images
+from vitquant import browse, catalog, charts, datasets, gallery, rounding
 from vitquant.accuracy import REFERENCE
 from vitquant.browse import Filter, Picture
-from vitquant.errors import VitquantError
 from vitquant.gallery import AnswerSet
 from vitquant.variants import RECIPES
 
 INT8 = "qint8"
 GUESSED = 12
-FEWEST_BITS, MOST_BITS = 2, 8
-"""As vitquant.rounding has them, which imports torch; a test holds the two together."""
 LARGEST_SEED = 999_999
 
 
@@ -55,7 +52,7 @@ def show(db: sqlite3.Connection) -> None:
     number = address.number_of(address.STEP, 1, low=1, high=len(steps), what="step")
     address.show_misunderstood()
     if any(step.draw is _rounding for step in steps):
-        _wake(chosen)
+        rounded.wake(chosen.subject)
     step = steps[number - 1]
     st.title(step.title, anchor=False)
     step.draw(scene)
@@ -126,15 +123,8 @@ def _answered(scene: Scene) -> None:
 # 3: what quantizing means
 
 
-def _wake(chosen: Choices) -> None:
-    if readonly.is_on():
-        return
-    subject = chosen.subject
-    server.prediction_worker().wake(subject.model, subject.weights, subject.image_size)
-
-
 def _can_round(scene: Scene) -> bool:
-    return scene.chosen.today.weights_digest is not None and scene.file.is_file()
+    return rounded.can_be_asked(scene.chosen, scene.file)
 
 
 def _rounding(scene: Scene) -> None:
@@ -144,16 +134,16 @@ def _rounding(scene: Scene) -> None:
     with right:
         bits = st.slider(
             "Bits for each weight",
-            FEWEST_BITS,
-            MOST_BITS,
-            MOST_BITS,
+            rounding.FEWEST_BITS,
+            rounding.MOST_BITS,
+            rounding.MOST_BITS,
             help="The weights of every Linear layer, rounded evenly from minus to plus the largest of the "
             "layer (symmetric, per tensor). Original: 32 bits.",
             key="tour:bits",
         )
         st.markdown(
             f"A model is millions of numbers, its **weights**. Quantizing stores each with fewer digits: at "
-            f"{bits} bits a weight can take only **{2**bits - 1} different values**."
+            f"{bits} bits a weight can take only **{rounding.levels(bits)} different values**."
         )
         _rounded_answer(scene, bits)
         st.caption(
@@ -165,30 +155,10 @@ def _rounding(scene: Scene) -> None:
 @st.fragment(run_every=1.0)
 def _rounded_answer(scene: Scene, bits: int) -> None:
     """The answer with rounded weights, once the model is awake. The slider can be moved meanwhile."""
-    subject = scene.chosen.subject
-    asked = (subject, scene.picture.picture, bits)
-    kept = st.session_state.setdefault("tour:rounded", {})
-    if asked not in kept:
-        if readonly.is_on():
-            st.info("Computing an answer anew needs the model to run: not in a read-only dashboard.")
-            return
-        worker = server.prediction_worker()
-        if not worker.is_ready(subject.model, subject.weights, subject.image_size):
-            if worker.problem:
-                st.warning(worker.problem, icon=":material/hourglass_disabled:")
-            else:
-                st.info("The model is waking, which takes some seconds.", icon=":material/hourglass_top:")
-            _wake(scene.chosen)
-            return
-        try:
-            png = images.shrunk_png(images.open_rgb(scene.file), 1024)
-            kept[asked] = worker.predict_rounded(
-                model=subject.model, weights=subject.weights, bits=bits, png=png, image_size=subject.image_size
-            )
-        except VitquantError as error:
-            queue.problem(error)
-            return
-    answer = kept[asked]
+    question = rounded.Question(scene.chosen.subject, scene.picture.picture, scene.file, bits)
+    answer = rounded.answer(question)
+    if answer is None:
+        return
     is_right = answer.indices[0] == scene.picture.class_index
     st.markdown(f"{'✓ right' if is_right else '✗ wrong'}: {pictures.class_title(answer.indices[0])}")
     with st.container(key="rounded"):

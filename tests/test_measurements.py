@@ -10,7 +10,14 @@ import pytest
 
 from vitquant import database, jobs, measurements, runs
 from vitquant.errors import Cancelled
-from vitquant.measurements import AccuracyRequest, LatencyRequest, ProfileRequest, Request, SizeRequest
+from vitquant.measurements import (
+    AccuracyRequest,
+    BitsRequest,
+    LatencyRequest,
+    ProfileRequest,
+    Request,
+    SizeRequest,
+)
 
 MODEL = ("dinov2_vits14_reg_lc", "random")
 REQUESTS: list[Request] = [
@@ -18,6 +25,7 @@ REQUESTS: list[Request] = [
     LatencyRequest(*MODEL, ("fp32", "qint8"), ("1x14", "2x14"), (1,), 0.1),
     SizeRequest(*MODEL, ("fp32", "qint8")),
     ProfileRequest(*MODEL, ("fp32", "qint8"), "1x14", 1),
+    BitsRequest(*MODEL, "tiny-imagenet", 8, 14),
 ]
 
 

@@ -124,6 +124,8 @@ def test_rounding_to_fewer_bits_moves_the_answer_away(db: sqlite3.Connection, wo
     assert abs(two.probabilities[0] - exact.probabilities[0]) > abs(
         eight.probabilities[0] - exact.probabilities[0]
     )
+    by_channel = worker.predict_rounded(**given, bits=2, per_channel=True)  # type: ignore[arg-type]
+    assert by_channel.probabilities != two.probabilities
 
 
 def test_while_times_are_taken_the_model_is_not_woken_and_says_why(

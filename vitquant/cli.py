@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vitquant import catalog, commands
+from vitquant import bits, catalog, commands, exports
 from vitquant.errors import Cancelled, InputError, VitquantError
 
 
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _image_size(predict)
     _json(predict)
 
-    benchmark = top.add_parser("benchmark", help="measure accuracy, latency, size or profile")
+    benchmark = top.add_parser("benchmark", help="measure accuracy, latency, size, bits or profile")
     kinds = benchmark.add_subparsers(required=True, metavar="KIND")
 
     accuracy = _benchmark(kinds, "accuracy", commands.accuracy_command, "top-1 and top-5 on a dataset")
@@ -91,13 +91,53 @@ def _parser() -> argparse.ArgumentParser:
     latency.add_argument("--seconds", type=_seconds, default=10.0, help="least time given to each shape (10)")
     _again(latency)
 
-    _again(_benchmark(kinds, "size", commands.size_command, "bytes on disk and in memory"))
+    size = _benchmark(kinds, "size", commands.size_command, "bytes on disk and in memory")
+    size_as = size.add_mutually_exclusive_group()
+    size_as.add_argument("--tree", action="store_true", help="where they are: every block, layer and tensor")
+    size_as.add_argument(
+        "--riddle", action="store_true", help="beside the notebook's table, and what that left out"
+    )
+    _again(size)
+
+    bits_ = _command(kinds, "bits", commands.bits_command, "weights at 8 to 2 bits, simulated")
+    _model(bits_)
+    bits_.add_argument("--dataset", required=True, help=" or ".join(catalog.DATASETS))
+    bits_.add_argument(
+        "--pictures",
+        type=int,
+        default=bits.USUAL_PICTURES,
+        help=f"the first N pictures of the evaluation order ({bits.USUAL_PICTURES})",
+    )
+    _image_size(bits_)
+    _json(bits_)
+    _again(bits_)
 
     profile = _benchmark(kinds, "profile", commands.profile_command, "operators by time and memory")
     profile.add_argument("--shape", default="1x70", help="BATCHxSIZE (1x70)")
     profile.add_argument("--threads", type=int, help="threads torch may use (all cores)")
     profile.add_argument("--stacks", action="store_true", help="by call stack, as in the notebook")
     _again(profile)
+
+    export = _command(top, "export", commands.export_command, "a variant as files that work without vitquant")
+    _model(export)
+    export.add_argument("--variant", help="(fp32)")
+    export.add_argument("--format", default="program", help=f"{', '.join(exports.FORMATS)} (program)")
+    export.add_argument("--out", type=Path, required=True, help="a new folder, or FILE.zip")
+    export.add_argument(
+        "--dataset", help="whose pictures it is put to the test on (the model's own, or sample)"
+    )
+    export.add_argument("--pictures", type=int, help="on how many (256 for the samples, 64 for larger models)")
+    _image_size(export)
+    _json(export)
+    _again(export)
+
+    budget = _command(top, "budget", commands.budget_command, "which models and variants fit a device")
+    budget.add_argument("--disk", metavar="64MB", help="MB is 10^6 bytes, MiB 2^20 (no limit)")
+    budget.add_argument("--memory", metavar="200MB", help="what the model adds at its peak (no limit)")
+    budget.add_argument("--latency", metavar="150ms", help="for one picture (no limit)")
+    budget.add_argument("--dataset", help="whose accuracy ranks them (the one measured last)")
+    budget.add_argument("--image-size", type=int, help="a multiple of 14 (the one measured last)")
+    _json(budget)
 
     listing = top.add_parser("runs", help="the stored runs")
     listing.set_defaults(command=commands.runs_list_command)
@@ -157,13 +197,17 @@ def _benchmark(
 
 
 def _subject(parser: argparse.ArgumentParser) -> None:
+    _model(parser)
+    parser.add_argument("--variants", help=f"comma-separated ({','.join(commands.NOTEBOOK_VARIANTS)})")
+
+
+def _model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=catalog.DEFAULT_MODEL, help=f"({catalog.DEFAULT_MODEL})")
     parser.add_argument(
         "--weights",
         help="random, a folder, or the model's own: hub (Torch Hub's, downloaded at need) or bundled (the "
         "samples', shipped with vitquant); its own unless said otherwise",
     )
-    parser.add_argument("--variants", help=f"comma-separated ({','.join(commands.NOTEBOOK_VARIANTS)})")
 
 
 def _image_size(parser: argparse.ArgumentParser) -> None:

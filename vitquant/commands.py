@@ -7,27 +7,35 @@ import argparse
 import json
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from vitquant import (
+    bits,
+    budget,
+    candidates,
     catalog,
     compare,
     database,
     datasets,
+    exports,
     gallery,
     jobs,
     machine,
     measurements,
+    room,
     runs,
     shipped,
+    size_tables,
     tables,
     variants,
     weights,
 )
+from vitquant.budget import Budget
 from vitquant.errors import InputError, VitquantError
 from vitquant.gallery import Subject
 from vitquant.measurements import Request
@@ -163,10 +171,62 @@ def latency_command(options: argparse.Namespace) -> None:
 
 def size_command(options: argparse.Namespace) -> None:
     names = _names(options.variants)
+    as_table = size_tables.tree if options.tree else size_tables.riddle if options.riddle else tables.size
     _measure(
         options,
         measurements.SizeRequest(options.model, _weights_here(options).label, names),
-        tables.size,
+        as_table,
+        # For machines the ledger is long: every tensor of every variant.
+        as_rows=None if options.tree else _without_ledgers,
+    )
+
+
+def _without_ledgers(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name != "ledger"} for row in rows]
+
+
+def export_command(options: argparse.Namespace) -> None:
+    wanted = exports.format_of(options.format)
+    variant = options.variant or (wanted.variants or ("fp32",))[0]
+    variants.check_available((variant,), machine.engine())
+    exports.check(wanted.name, variant)
+    exports.check_out(options.out)
+    catalog.check_image_size(options.image_size)
+    dataset = options.dataset or gallery.usual_dataset(options.model)
+    pictures = options.pictures or exports.usual_pictures(options.model)
+    exports.opened(dataset, pictures)  # what is missing is said before anything is downloaded
+    room.check_disk(options.out, 4 * catalog.model(options.model).parameters, "The export")
+    request = measurements.ExportRequest(
+        options.model,
+        _weights_here(options).label,
+        (variant,),
+        wanted.name,
+        dataset,
+        pictures,
+        options.image_size,
+    )
+    _measure(options, request, tables.exported)
+    with database.opened() as db:
+        [row] = request.stored(db) or []
+    archive = exports.file_of(row)
+    if archive is None:
+        raise VitquantError(f"{row['file']} was removed meanwhile: give the command again.")
+    exports.unpack(archive, options.out)
+    print(options.out, file=sys.stderr if options.json else sys.stdout)
+
+
+def bits_command(options: argparse.Namespace) -> None:
+    bits.opened(options.dataset, options.pictures, options.image_size)  # before anything is downloaded
+    _measure(
+        options,
+        measurements.BitsRequest(
+            model=options.model,
+            weights=_weights_here(options).label,
+            dataset=options.dataset,
+            pictures=options.pictures,
+            image_size=options.image_size,
+        ),
+        tables.bits,
     )
 
 
@@ -204,18 +264,12 @@ def runs_show_command(options: argparse.Namespace) -> None:
 
 
 def runs_continue_command(options: argparse.Namespace) -> None:
-    as_table = {
-        "accuracy": tables.accuracy,
-        "latency": tables.latency,
-        "size": tables.size,
-        "profile": tables.profile,
-    }
     with database.opened() as db:
         runs.mark_interrupted(db)
         run = runs.get(db, options.id)
         with _Bar(f"{run.kind} of {run.request['model']}", UNITS.get(run.kind, " steps")) as bar:
             rows = jobs.continue_here(db, run, on_progress=bar.show, on_wait=_say_that_it_waits)
-    _print(rows, options, as_table[run.kind])
+    _print(rows, options, tables.BY_KIND[run.kind])
 
 
 def runs_compare_command(options: argparse.Namespace) -> None:
@@ -243,10 +297,7 @@ def report_command(options: argparse.Namespace) -> None:
     from vitquant import report  # and with it plotly and pandas, which take a second
 
     with database.opened() as db:
-        try:
-            shipped.bring_in(db)
-        except InputError as error:  # what was measured here can be reported all the same
-            print(error, file=sys.stderr)
+        _bring_in_shipped(db)
         subject = _reported(db, options)
         sets = gallery.answer_sets(db, subject)
         report.write(options.out, report.collect(db, subject, sets[0] if sets else None))
@@ -277,6 +328,56 @@ def _reported(db: sqlite3.Connection, options: argparse.Namespace) -> Subject:
     )
 
 
+def _bring_in_shipped(db: sqlite3.Connection) -> None:
+    try:
+        shipped.bring_in(db)
+    except InputError as error:  # what was measured here can be told all the same
+        print(error, file=sys.stderr)
+
+
+def budget_command(options: argparse.Namespace) -> None:
+    amounts = [amount for amount in (options.disk, options.memory) if amount is not None]
+    limits = Budget(
+        disk_bytes=None if options.disk is None else budget.parse_bytes(options.disk, "an amount of disk"),
+        memory_bytes=(
+            None if options.memory is None else budget.parse_bytes(options.memory, "an amount of memory")
+        ),
+        latency_s=None if options.latency is None else budget.parse_seconds(options.latency, "a latency"),
+    )
+    # Told in the unit that was asked in.
+    unit = budget.MIB if any("ib" in amount.lower() for amount in amounts) else budget.MB
+    if options.dataset:
+        catalog.dataset(options.dataset)
+    if options.image_size is not None:
+        catalog.check_image_size(options.image_size)
+    with database.opened() as db:
+        _bring_in_shipped(db)
+        subject = _reported(db, argparse.Namespace(model=None, weights=None, **_on_what(options)))
+        pictures = gallery.register(db, subject.dataset)[1] if datasets.is_here(subject.dataset) else None
+        found = candidates.find(db, subject.dataset, subject.image_size, pictures)
+    judged = budget.ranked(found, limits)
+    plain = {
+        "dataset": subject.dataset,
+        "image_size": subject.image_size,
+        "budget": asdict(limits),
+        "candidates": [budget.plain(candidate, verdict, unit) for candidate, verdict in judged],
+    }
+    _print(plain, options, lambda plain: tables.budget(plain["candidates"], unit))
+    if not options.json:
+        sentences = " ".join(budget.answer_sentences(judged, unit)).replace("**", "")
+        edge = subject.image_size
+        print(
+            f"\n{sentences}\n"
+            f"Accuracy on {subject.dataset} at {edge} × {edge} pixels; time for one such picture, on the "
+            "machine where it was measured. Memory is what a variant adds at its peak to a process that has "
+            "torch and timm ready."
+        )
+
+
+def _on_what(options: argparse.Namespace) -> dict[str, Any]:
+    return {"dataset": options.dataset, "image_size": options.image_size}
+
+
 def _say_that_it_waits(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
@@ -289,7 +390,13 @@ def runs_delete_command(options: argparse.Namespace) -> None:
     print(f"Deleted run {options.id}{what}.")
 
 
-def _measure(options: argparse.Namespace, request: Request, as_table: Callable[[Any], str]) -> None:
+def _measure(
+    options: argparse.Namespace,
+    request: Request,
+    as_table: Callable[[Any], str],
+    *,
+    as_rows: Callable[[Any], Any] | None = None,
+) -> None:
     with (
         database.opened() as db,
         _Bar(f"{request.kind} of {request.model}", UNITS.get(request.kind, " steps")) as bar,
@@ -302,7 +409,7 @@ def _measure(options: argparse.Namespace, request: Request, as_table: Callable[[
             on_wait=_say_that_it_waits,
         )
         origin = tables.origin(measurements.to_plain(request), *request.origin(db))
-    _print(rows, options, as_table)
+    _print(as_rows(rows) if as_rows and options.json else rows, options, as_table)
     if not options.json:
         print(f"\n{origin}")
 

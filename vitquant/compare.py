@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vitquant import gallery, predictions, shares, statistics
+from vitquant import bits, gallery, predictions, shares, statistics
 from vitquant.errors import InputError
 from vitquant.predictions import Series
 from vitquant.runs import Run
@@ -103,7 +103,7 @@ def compare(db: sqlite3.Connection, first: Run, second: Run) -> Comparison:
                 changed[name], listed = _changed(db, first, second, name, then, now)
                 pictures += listed
     else:
-        by_kind = {"latency": _latency, "size": _size, "profile": _profile}
+        by_kind = {"latency": _latency, "size": _size, "profile": _profile, "bits": _bits}
         changes = list(by_kind[first.kind](first, second))
     return Comparison(first, second, _conditions(db, first, second), changes, changed, pictures)
 
@@ -151,7 +151,8 @@ def _conditions(db: sqlite3.Connection, first: Run, second: Run) -> list[Conditi
 def _pictures_asked(request: Mapping[str, Any]) -> str:
     if "dataset" not in request:
         return ""
-    limit = f"the first {request['limit']:,}" if request.get("limit") else "all"
+    asked = request.get("limit") or request.get("pictures")
+    limit = f"the first {asked:,}" if asked else "all"
     return f"until sure, of {limit}" if request.get("until_sure") else limit
 
 
@@ -243,6 +244,28 @@ def _profile(first: Run, second: Run) -> Iterator[Change]:
         now_s = parts[1].get((variant, title), 0.0)
         if then_s and now_s:
             yield Change(variant, title, "s", then_s, now_s, then_s / now_s, "times as fast", None, None)
+
+
+def _bits(first: Run, second: Run) -> Iterator[Change]:
+    """How many of fp32's answers stay. Only sums are kept, so that the interval is one for different pictures:
+    wider than need be where both runs looked at the same."""
+    for then, now in _pairs(first, second, ("bits", "granularity")):
+        if now["granularity"] == bits.ORIGINAL:
+            continue
+        shares = [statistics.Interval(row["agree"], row["agree_low"], row["agree_high"]) for row in (then, now)]
+        found = statistics.unpaired_difference(*shares)
+        yield Change(
+            bits.setting_title(now["bits"], now["granularity"]),
+            "answers as fp32",
+            "share",
+            then["agree"],
+            now["agree"],
+            100 * found.share,
+            "points",
+            100 * found.low,
+            100 * found.high,
+            f"on {then['n']:,} and {now['n']:,} pictures",
+        )
 
 
 def _pairs(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vitquant import catalog, datasets, digest_cache, machine, predictions, runs, weights
+from vitquant import catalog, datasets, digest_cache, ledger, machine, predictions, rounding, runs, weights
 from vitquant.accuracy import REFERENCE, accuracy_row, looks_of_series
 from vitquant.errors import InputError
 from vitquant.predictions import Identity, Series
@@ -209,7 +209,7 @@ def changes(identity: Identity, today: Conditions) -> tuple[str, ...]:
 
 
 def run_changes(run: Run, today: Conditions) -> tuple[str, ...]:
-    """What has changed since a latency, size or profile run was measured here, in words."""
+    """What has changed since a latency, size, profile or bits run was measured here, in words."""
     if run.shipped:
         return ()
     then = run.identity
@@ -220,6 +220,12 @@ def run_changes(run: Run, today: Conditions) -> tuple[str, ...]:
     found += _change("the engine", then.get("engine"), today.engine)
     found += _change("torch", then.get("torch_version"), today.torch_version)
     found += _change("what the CPU offers", then.get("cpu_features"), today.cpu_features)
+    if run.kind == "size":
+        found += _change("what is measured", str(then.get("measurement", 1)), str(ledger.VERSION))
+    if "dataset_digest" in then and then["dataset_digest"] != today.dataset_digest:
+        found.append(f"the pictures of {run.request['dataset']}")
+    if "rounding_version" in then:
+        found += _change("the way of rounding", str(then["rounding_version"]), str(rounding.VERSION))
     if "machine" in then:
         found += _change("the machine", then["machine"], machine.machine_name())
     return tuple(found)
@@ -260,6 +266,15 @@ def size_rows(db: sqlite3.Connection, subject: Subject) -> dict[str, Mapping[str
         for row in run.result or []:
             found.setdefault(row["variant"], row)
     return found
+
+
+def bits_runs(db: sqlite3.Connection, subject: Subject) -> list[Run]:
+    """The stored bits runs of a subject, on its pictures at its image size: in finished_runs' order."""
+    return [
+        run
+        for run in finished_runs(db, "bits", subject)
+        if (run.request["dataset"], run.request["image_size"]) == (subject.dataset, subject.image_size)
+    ]
 
 
 def latency_rows(db: sqlite3.Connection, subject: Subject) -> tuple[Run, list[dict[str, Any]]] | None:

@@ -1,4 +1,4 @@
-"""The four measurements, each as a request: what is asked for, what it depends on, what is stored, how to
+"""The measurements, each as a request: what is asked for, what it depends on, what is stored, how to
 measure it. The command line, the pages and the queue of runs know measurements only through these.
 
 Nothing here imports torch until measure() is called.
@@ -9,7 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
-from vitquant import accuracy, catalog, digest_cache, machine, runs, weights
+from vitquant import (
+    accuracy,
+    bits,
+    catalog,
+    digest_cache,
+    exports,
+    ledger,
+    machine,
+    paths,
+    room,
+    rounding,
+    runs,
+    weights,
+)
 from vitquant.errors import InputError
 from vitquant.runs import Rows, Run
 from vitquant.variants import check_available, recipe
@@ -122,11 +135,11 @@ class _KeptWithItsRun:
     """A measurement whose rows are kept with its run (accuracy's are read from the stored predictions)."""
 
     def stored(self: Request, db: sqlite3.Connection) -> Rows | None:
-        run = _newest(db, self)
+        run = newest_run(db, self)
         return run.result if run else None
 
     def origin(self: Request, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
-        run = _newest(db, self)
+        run = newest_run(db, self)
         if run is None:
             raise InputError(f"Nothing is stored yet for this {self.kind} run.")
         return run.environment, run.ended_at or run.created_at
@@ -190,7 +203,8 @@ class LatencyRequest(_KeptWithItsRun):
 
 @dataclass(frozen=True)
 class SizeRequest(_KeptWithItsRun):
-    """Bytes on disk and in memory."""
+    """Bytes on disk and in memory, tensor by tensor (vitquant/ledger.py); and the resident memory of a fresh
+    process that loads each variant from a file of its own and makes one prediction (vitquant/resident.py)."""
 
     kind: ClassVar[str] = "size"
     model: str
@@ -198,22 +212,32 @@ class SizeRequest(_KeptWithItsRun):
     variants: tuple[str, ...]
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
-        return _identity(db, self)
+        return _identity(db, self) | {"measurement": ledger.VERSION}
 
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
-        from vitquant import footprint, models, variants
+        from vitquant import footprint, models, resident, variants
 
+        room.check_memory(self.model, self.kind)
+        spec = catalog.model(self.model)
+        room.check_disk(paths.data_dir(), 4 * spec.parameters, "Measuring resident memory")
         model = models.load(weights.resolve(self.model, self.weights))
         rows = [dict(row) for row in journal.rows]
-        for name in self.variants:
+        steps = 2 * len(self.variants)
+        for place, name in enumerate(self.variants):
             if name in journal.finished("variant"):
                 continue
-            journal.progress(self.variants.index(name), len(self.variants), name)
+            journal.progress(2 * place, steps, name)
             variant = variants.build(model, name, machine.engine())
-            rows.append({"variant": name, **asdict(footprint.measure(variant))})
+            row = {"variant": name, **footprint.measure(variant).row()}
+            with exports.making() as folder:
+                size = catalog.DEFAULT_IMAGE_SIZE
+                exports.write(folder, variant, spec, "state-dict", image_size=size, engine=machine.engine())
+                del variant  # one variant in memory at a time
+                journal.progress(2 * place + 1, steps, f"{name} in a fresh process")
+                row |= asdict(resident.measure(folder))
+            rows.append(row)
             journal.keep(rows)
-            del variant  # one variant in memory at a time
-        journal.progress(len(self.variants), len(self.variants), "")
+        journal.progress(steps, steps, "")
         return rows
 
 
@@ -250,8 +274,76 @@ class ProfileRequest(_KeptWithItsRun):
         return rows
 
 
+@dataclass(frozen=True)
+class BitsRequest(_KeptWithItsRun):
+    """Weights at 8 down to 2 bits, simulated (vitquant/bits.py), on the first so many pictures of a dataset's
+    evaluation order; on all of them where there are fewer."""
+
+    kind: ClassVar[str] = "bits"
+    model: str
+    weights: str
+    dataset: str
+    pictures: int = bits.USUAL_PICTURES
+    image_size: int = catalog.DEFAULT_IMAGE_SIZE
+    variants: tuple[str, ...] = (accuracy.REFERENCE,)  # whose weights are rounded
+
+    def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
+        dataset = bits.opened(self.dataset, self.pictures, self.image_size)
+        return _identity(db, self) | {
+            "dataset_digest": digest_cache.of_dataset(db, dataset),
+            "rounding_version": rounding.VERSION,
+        }
+
+    def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
+        room.check_memory(self.model, self.kind)
+        source = weights.resolve(self.model, self.weights)
+        dataset = bits.opened(self.dataset, self.pictures, self.image_size)
+        return bits.measure(source, dataset, self.pictures, self.image_size, journal)
+
+
+@dataclass(frozen=True)
+class ExportRequest(_KeptWithItsRun):
+    """One variant as a file to take away, put to the test on the first so many pictures of a dataset's
+    evaluation order: loaded again by itself, and compared with the variant it was made from
+    (vitquant/exports.py)."""
+
+    kind: ClassVar[str] = "export"
+    model: str
+    weights: str
+    variants: tuple[str, ...]  # the one that is exported
+    format: str
+    dataset: str
+    pictures: int = exports.USUAL_PICTURES
+    image_size: int = catalog.DEFAULT_IMAGE_SIZE
+
+    def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
+        exports.check(self.format, self.variants[0])
+        return _identity(db, self) | {
+            "dataset_digest": digest_cache.of_dataset(db, exports.opened(self.dataset, self.pictures)),
+            "runtime": f"{exports.format_of(self.format).runtime} {exports.runtime_version(self.format)}",
+            "code_digest": exports.digest_of_code(),
+        }
+
+    def stored(self, db: sqlite3.Connection) -> Rows | None:
+        rows = super().stored(db)
+        return rows if rows and exports.file_of(rows[0]) else None  # somebody may have removed the file
+
+    def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
+        from vitquant import export_run
+
+        return [export_run.carry_out(db, self, journal.progress)]
+
+
 KINDS: dict[str, type] = {
-    request.kind: request for request in (AccuracyRequest, LatencyRequest, SizeRequest, ProfileRequest)
+    request.kind: request
+    for request in (
+        AccuracyRequest,
+        LatencyRequest,
+        SizeRequest,
+        ProfileRequest,
+        BitsRequest,
+        ExportRequest,
+    )
 }
 
 
@@ -269,7 +361,9 @@ def to_plain(request: Request) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
 
-def _identity(db: sqlite3.Connection, request: LatencyRequest | SizeRequest | ProfileRequest) -> dict[str, Any]:
+def _identity(
+    db: sqlite3.Connection, request: LatencyRequest | SizeRequest | ProfileRequest | BitsRequest | ExportRequest
+) -> dict[str, Any]:
     engine = machine.engine()
     source = weights.resolve(request.model, request.weights)
     return {
@@ -282,6 +376,7 @@ def _identity(db: sqlite3.Connection, request: LatencyRequest | SizeRequest | Pr
     }
 
 
-def _newest(db: sqlite3.Connection, request: Request) -> Run | None:
+def newest_run(db: sqlite3.Connection, request: Request) -> Run | None:
+    """The newest finished run of exactly this request under today's conditions."""
     key = runs.run_key(request.kind, to_plain(request), request.identity(db))
     return next(iter(runs.find(db, key=key, states=("done",))), None)

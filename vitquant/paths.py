@@ -27,6 +27,11 @@ def store_file() -> Path:
     return data_dir() / "vitquant.sqlite"
 
 
+def exports_dir() -> Path:
+    """The folder of files made to take away."""
+    return data_dir() / "exports"
+
+
 def hub_checkpoints_dir() -> Path:
     """Torch Hub's checkpoint folder, found as torch.hub.get_dir() does, without importing torch."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")

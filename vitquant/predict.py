@@ -96,8 +96,8 @@ def load_for_pass(weights: Weights, names: Iterable[str], image_size: int) -> di
     }
 
 
-def traced(model: nn.Module, image_size: int) -> nn.Module:
-    """The same model for single pictures of one size, recorded as TorchScript.
+def traced(model: nn.Module, image_size: int, *, batch: int = 1) -> nn.Module:
+    """The same model for pictures of one size, recorded as TorchScript from a batch of so many.
 
     Its answers are the same to the last bit. With no Python between the layers, threads no longer wait for
     each other there (benchmarks/threads_or_batches.py has the ratio).
@@ -107,5 +107,5 @@ def traced(model: nn.Module, image_size: int) -> nn.Module:
         warnings.filterwarnings("ignore", r".*torch\.jit\.\w+` is deprecated", FutureWarning)
         # The check of the image size cannot change for a model that is only given this one.
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
-        example = torch.zeros(1, 3, image_size, image_size)
+        example = torch.zeros(batch, 3, image_size, image_size)
         return cast(nn.Module, torch.jit.trace(model, example, check_trace=False))

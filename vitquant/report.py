@@ -14,6 +14,8 @@ from typing import Any
 import pandas as pd
 
 from vitquant import (
+    bits,
+    bits_charts,
     charts,
     gallery,
     latency,
@@ -82,8 +84,8 @@ def collect(
                 "conclusions": _conclusions(db, answers),
             }
         )
-    for kind in ("latency", "profile", "size"):
-        stored = gallery.finished_runs(db, kind, subject)
+    for kind in ("latency", "profile", "size", "bits"):
+        stored = gallery.bits_runs(db, subject) if kind == "bits" else gallery.finished_runs(db, kind, subject)
         run = (chosen or {}).get(kind) or (stored[0] if stored else None)
         if run is not None:
             found["parts"].append(
@@ -145,7 +147,8 @@ def as_json(collected: Mapping[str, Any]) -> str:
 
 
 def as_csv(collected: Mapping[str, Any]) -> str:
-    """One line a figure: part, variant, at (shape, threads, layer), figure, value; then its environment."""
+    """One line a figure: part, variant, at (shape, threads, layer, bits), figure, value; then its
+    environment."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["part", "variant", "at", "figure", "value"])
@@ -165,19 +168,19 @@ def as_csv(collected: Mapping[str, Any]) -> str:
     return out.getvalue()
 
 
-_NAMES_A_ROW = ("variant", "shape", "threads", "level", "name")
+_NAMES_A_ROW = ("variant", "shape", "threads", "level", "name", "bits", "granularity")
 
 
 def _figures(part: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Any]]:
     for row in part["rows"]:
         at = " ".join(
-            f"threads {row[name]}" if name == "threads" else str(row[name])
+            f"{name} {row[name]}" if name in ("threads", "bits") else str(row[name])
             for name in _NAMES_A_ROW[1:]
             if name in row
         )
         for figure, value in row.items():
             if figure not in _NAMES_A_ROW and value is not None:
-                yield at, row["variant"], figure, _plain(value)
+                yield at, row.get("variant", REFERENCE), figure, _plain(value)
 
 
 def _plain(value: Any) -> Any:
@@ -204,7 +207,13 @@ def as_html(collected: Mapping[str, Any]) -> str:
         )
     if not collected["parts"]:
         body.append("<p>Nothing is measured yet.</p>")
-    sections = {"accuracy": _accuracy, "latency": _latency, "profile": _profile, "size": _size}
+    sections = {
+        "accuracy": _accuracy,
+        "latency": _latency,
+        "profile": _profile,
+        "size": _size,
+        "bits": _bits,
+    }
     for part in collected["parts"]:
         body += [*sections[part["kind"]](part), _origin(part)]
     # "</" would end the script element that holds the figures.
@@ -264,6 +273,17 @@ def _size(part: Mapping[str, Any]) -> list[str]:
         _chart(charts.memory(rows, charts.MB), charts.size_alt(rows, charts.MB)),
         f'<p class="note">{html.escape(charts.MEMORY_LEGEND.replace("`", ""))}</p>',
         _table(tables.size_cells(part["rows"])),
+    ]
+
+
+def _bits(part: Mapping[str, Any]) -> list[str]:
+    rows = pd.DataFrame(part["rows"])
+    return [
+        "<h2>Fewer bits</h2>",
+        f'<p class="note">{html.escape(bits.SIMULATED)} Sizes are computed. 95% intervals.</p>',
+        _chart(bits_charts.agreement(rows), bits_charts.agreement_alt(rows)),
+        _sentences(wording.bits_sentences(part["rows"])),
+        _table(tables.bits_cells(part["rows"])),
     ]
 
 

@@ -89,7 +89,7 @@ def _start(model: str, source: str, variant: str, shape: str, threads: int) -> S
     pictures = latency.random_pictures(parsed)
     gc.collect()
     baseline_bytes = resident_bytes()
-    _forget_peak()
+    forget_peak()
     begin = time.perf_counter()
     built = variants.build(models.load(weights.resolve(model, source)), variant, machine.engine())
     gc.collect()  # what the float32 model leaves behind
@@ -120,7 +120,7 @@ def resident_bytes() -> int:
 
 
 def peak_bytes() -> int:
-    """The most resident memory this process has had since _forget_peak, or ever where that cannot be told."""
+    """The most resident memory this process has had since forget_peak, or ever where that cannot be told."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
             found = re.search(r"VmHWM:\s+(\d+) kB", file.read())
@@ -134,7 +134,7 @@ def peak_bytes() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     """Have Linux count the peak from now on (proc(5), clear_refs); elsewhere it counts from the start."""
     try:
         with open(f"/proc/{os.getpid()}/clear_refs", "w", encoding="ascii") as file:

@@ -1,10 +1,12 @@
 """Results as tables for a terminal. Numbers come ready-made; here they only get their units and places."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from vitquant import shares, wording
+from vitquant.bits import SIMULATED, setting_title
+from vitquant.budget import bytes_words, seconds_words
 from vitquant.latency import NOISY
 from vitquant.runs import Run
 
@@ -131,11 +133,11 @@ def accuracy_cells(rows: Sequence[Row]) -> Cells:
                 f"{row['top1_low']:.2%} to {row['top1_high']:.2%}",
                 f"{row['top5']:.2%}",
                 f"{row['top5_low']:.2%} to {row['top5_high']:.2%}",
-                _or_dash(row["broken"], "{:,}"),
-                _or_dash(row["fixed"], "{:,}"),
-                _or_dash(row["mcnemar_p"], "{:.2g}"),
+                or_dash(row["broken"], "{:,}"),
+                or_dash(row["fixed"], "{:,}"),
+                or_dash(row["mcnemar_p"], "{:.2g}"),
                 points(row),
-                _or_dash(row["mean_kl_nats"], "{:.3g} nats"),
+                or_dash(row["mean_kl_nats"], "{:.3g} nats"),
             ]
             for row in rows
         ),
@@ -171,7 +173,7 @@ def latency_cells(rows: Sequence[Row]) -> Cells:
                 "too noisy" if is_noisy else seconds(row["median_s"]),
                 f"{seconds(row['q1_s'])} to {seconds(row['q3_s'])}",
                 seconds(row["p95_s"]) if row.get("p95_s") is not None else "-",
-                "too noisy" if no_ratio else _or_dash(row["ratio_to_fp32"], "{:.2f}"),
+                "too noisy" if no_ratio else or_dash(row["ratio_to_fp32"], "{:.2f}"),
                 "-" if is_noisy or throughput is None else f"{throughput:,.1f}",
                 row["runs"],
                 warm_up(row),
@@ -212,8 +214,11 @@ def start_cells(rows: Sequence[Row]) -> Cells:
 
 
 def size(rows: Sequence[Row]) -> str:
-    titles, *body = size_cells(rows)
-    return table(titles, body)
+    """One line a variant; beneath it what a fresh process that loads it takes."""
+    blocks = []
+    for titles, *body in filter(None, (size_cells(rows), resident_cells(rows))):
+        blocks.append(table(titles, body))
+    return "\n\n".join(blocks)
 
 
 def size_cells(rows: Sequence[Row]) -> Cells:
@@ -231,6 +236,106 @@ def size_cells(rows: Sequence[Row]) -> Cells:
             for row in rows
         ),
     ]
+
+
+def resident_cells(rows: Sequence[Row]) -> Cells:
+    """What a fresh process that loads each variant takes; empty where that was not measured."""
+    titles = "process|before loading (bytes)|added at the peak|added, steady|steady / tensors|loading"
+    measured = [row for row in rows if row.get("peak_bytes")]
+    body: Cells = [
+        [
+            row["variant"],
+            f"{row['baseline_bytes']:,}",
+            f"{row['peak_bytes'] - row['baseline_bytes']:,}",
+            f"{row['steady_bytes'] - row['baseline_bytes']:,}",
+            f"{(row['steady_bytes'] - row['baseline_bytes']) / row['total_bytes']:.2f}",
+            seconds(row["load_s"]),
+        ]
+        for row in measured
+    ]
+    return [list(titles.split("|")), *body] if body else []
+
+
+def exported(rows: Sequence[Row]) -> str:
+    """What an export answered when it was loaded again."""
+    titles = "variant|format|archive (bytes)|weights (bytes)|pictures|other answers than|logits differ by|top-1"
+    body: Cells = [
+        [
+            row["variant"],
+            row["format"],
+            f"{row['file_bytes']:,}",
+            f"{row['weights_bytes']:,}",
+            f"{row['n']:,}",
+            f"{row['disagreements']:,} ({row['compared_with']})",
+            f"{row['largest_logit_difference']:.3g}",
+            f"{row['top1']:.2%} ({row['top1_low']:.2%} to {row['top1_high']:.2%})",
+        ]
+        for row in rows
+    ]
+    digests = [f"{row['file']}\n  SHA-256 {row['sha256']}, put to the test in {row['runtime']}" for row in rows]
+    return "\n\n".join([table(titles.split("|"), body), *digests])
+
+
+def budget(rows: Sequence[Row], unit: int) -> str:
+    """What fits a budget, one line a candidate (budget.plain). unit: budget.MB or budget.MIB."""
+    titles = "model|weights|variant|top-1|95% interval|pictures|disk|memory|one picture|measured|verdict"
+    return table(titles.split("|"), [_budget_cells(row, unit) for row in rows])
+
+
+def _budget_cells(row: Row, unit: int) -> list[object]:
+    accuracy = row["accuracy"]
+    low_to_high = f"{accuracy['top1_low']:.2%} to {accuracy['top1_high']:.2%}" if accuracy else "-"
+    disk, memory = (
+        "-" if row[kind] is None else bytes_words(row[kind], unit) for kind in ("disk_bytes", "memory_bytes")
+    )
+    latency = "-" if row["latency_s"] is None else seconds_words(row["latency_s"])
+    origins = row["origins"].values()
+    shipped = [origin for origin in origins if origin["shipped"]]
+    notes = [
+        *(["shipped" if len(shipped) == len(origins) else "partly shipped"] if shipped else []),
+        *(["stale"] if any(origin["changes"] for origin in origins) else []),
+    ]
+    return [
+        row["model"],
+        row["weights"],
+        row["variant"],
+        "meaningless" if row["is_random"] and accuracy else f"{accuracy['top1']:.2%}" if accuracy else "-",
+        "-" if row["is_random"] else low_to_high,
+        f"{accuracy['n']:,}" if accuracy else "-",
+        disk,
+        memory,
+        "too noisy" if row["is_noisy"] else latency,
+        ", ".join(notes) or ("here" if origins else "-"),
+        row["why"],
+    ]
+
+
+def bits(rows: Sequence[Row]) -> str:
+    """One line a setting; beneath it that all this is simulated, and what was found."""
+    titles, *body = bits_cells(rows)
+    found = [sentence.replace("**", "") for sentence in wording.bits_sentences(rows)]
+    return "\n".join([table(titles, body), "", SIMULATED, "", *found])
+
+
+def bits_cells(rows: Sequence[Row]) -> Cells:
+    titles = "weights|computed size (bytes)|computed size|weight SQNR|pictures|answers as fp32|95% interval"
+    titles += "|top-1|95% interval|KL"
+    body: Cells = [
+        [
+            setting_title(row["bits"], row["granularity"]),
+            f"{row['size_bytes']:,}",
+            mib(row["size_bytes"]),
+            or_dash(row["sqnr_db"], "{:.1f} dB"),
+            f"{row['n']:,}",
+            f"{row['agree']:.2%}",
+            f"{row['agree_low']:.2%} to {row['agree_high']:.2%}",
+            f"{row['top1']:.2%}",
+            f"{row['top1_low']:.2%} to {row['top1_high']:.2%}",
+            f"{row['mean_kl_nats']:.3g} nats",
+        ]
+        for row in rows
+    ]
+    return [list(titles.split("|")), *body]
 
 
 def profile(rows: Sequence[Row]) -> str:
@@ -348,8 +453,7 @@ def run(details: Row) -> str:
         lines.append(f"\n{part}")
         lines.extend(f"  {name}: {_plain(value)}" for name, value in details[part].items())
     if details["result"]:
-        as_table = {"accuracy": accuracy, "latency": latency, "size": size, "profile": profile}
-        lines.append("\n" + as_table[details["kind"]](details["result"]))
+        lines.append("\n" + BY_KIND[details["kind"]](details["result"]))
     return "\n".join(lines)
 
 
@@ -432,9 +536,21 @@ def table(titles: Sequence[object] | None, body: Iterable[Sequence[object]]) -> 
     return "\n".join(lines)
 
 
-def _or_dash(value: Any, form: str) -> str:
+def or_dash(value: Any, form: str) -> str:
+    """A figure in that form; a dash where there is none."""
     return "-" if value is None else form.format(value)
 
 
 def _plain(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+BY_KIND: dict[str, Callable[[Sequence[Row]], str]] = {
+    "accuracy": accuracy,
+    "latency": latency,
+    "size": size,
+    "profile": profile,
+    "bits": bits,
+    "export": exported,
+}
+"""How a finished run of each kind is printed."""

@@ -1,11 +1,12 @@
 """Measured values in plain sentences. What a sentence claims, its interval or test has to carry."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from vitquant import latency, sequential, shares, statistics
+from vitquant import bits, latency, sequential, shares, statistics
 from vitquant.accuracy import REFERENCE
 from vitquant.sequential import Look
 
@@ -240,6 +241,44 @@ def profile_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             )
         found.append(sentence)
     return found
+
+
+HARMLESS = 0.99
+"""Where at least so many of fp32's answers stay, rounding its weights is called harmless."""
+
+
+def bits_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a bits run (vitquant/bits.py) found on its own pictures: how far down nearly all answers stay, and
+    what becomes of them where it matters most what shares a scale (where that is not clear: at the fewest
+    bits)."""
+    by_scale = {
+        granularity: sorted(
+            (row for row in rows if row["granularity"] == granularity), key=lambda row: -row["bits"]
+        )
+        for granularity in bits.GRANULARITIES
+    }
+    found = []
+    for granularity, own in by_scale.items():
+        scales = f"Scales **{bits.GRANULARITIES[granularity]}**"
+        stays = f"at least {HARMLESS:.0%} of the answers to these {own[0]['n']:,} pictures stay {REFERENCE}'s"
+        good = list(itertools.takewhile(lambda row: row["agree"] >= HARMLESS, own))
+        found.append(
+            f"{scales}: down to **{good[-1]['bits']} bits** {stays}."
+            if good
+            else f"{scales}: at no number of bits {stays}; at {own[0]['bits']} bits {_kept_answers(own[0])} do."
+        )
+    pairs = list(zip(by_scale[bits.TENSOR], by_scale[bits.CHANNEL], strict=True))
+    apart = [(one, other) for one, other in pairs if one["agree_high"] < other["agree_low"]]
+    one, other = max(apart or pairs[-1:], key=lambda pair: pair[1]["agree"] - pair[0]["agree"])
+    found.append(
+        f"At {one['bits']} bits {_kept_answers(one)} stay with one scale for a whole weight, and "
+        f"{_kept_answers(other)} with one for each output channel."
+    )
+    return found
+
+
+def _kept_answers(row: Mapping[str, Any]) -> str:
+    return f"{row['agree']:.0%} ({row['agree_low']:.0%} to {row['agree_high']:.0%})"
 
 
 def age(at: str, now: datetime | None = None) -> str:

@@ -103,13 +103,23 @@ class PredictionWorker:
         }
         return self._own_answers(question)
 
-    def predict_rounded(self, *, model: str, weights: str, bits: int, png: bytes, image_size: int) -> OwnAnswer:
+    def predict_rounded(
+        self,
+        *,
+        model: str,
+        weights: str,
+        bits: int,
+        png: bytes,
+        image_size: int,
+        per_channel: bool = False,
+    ) -> OwnAnswer:
         """What the float32 model answers to a picture with its Linear weights rounded to so many bits
         (rounding.round_linears). Nothing is stored. Raises VitquantError as predict_own does."""
         question = {
             "model": model,
             "weights": weights,
             "bits": bits,
+            "per_channel": per_channel,
             "png": base64.b64encode(png).decode(),
             "image_size": image_size,
         }
@@ -261,7 +271,10 @@ class _LoadedModel:
         names = tuple(question.get("variants", (accuracy.REFERENCE,)))
         models = self._load(source, digest_cache.of_weights(db, source), size, names)
         if "bits" in question:
-            models = {f"{question['bits']} bits": rounding.round_linears(models[names[0]], question["bits"])}
+            rounded = rounding.round_linears(
+                models[names[0]], question["bits"], per_channel=question["per_channel"]
+            )
+            models = {f"{question['bits']} bits": rounded}
         return {name: _timed_answer(model, inputs) for name, model in models.items()}
 
     def _load(

@@ -14,6 +14,13 @@ from vitquant.compare import ChangedPicture, Comparison
 from vitquant.runs import Run
 
 SHOWN = 12
+INTERVALS = {
+    # by kind, what a comparison's intervals are worth
+    "accuracy": "Pictures that both runs have measured, compared picture by picture.",
+    "latency": "Those of times hold for the calls within these two runs; between runs a machine may vary more: "
+    "the history shows by how much.",
+    "bits": "As though the two runs had looked at different pictures: wider than need be where they did not.",
+}
 
 
 def show(db: sqlite3.Connection, chosen: Choices) -> None:
@@ -91,15 +98,7 @@ def _comparison(db: sqlite3.Connection, found: Comparison) -> None:
         alt="; ".join(f"{c['variant']}, {c['figure']}: {c['change']}" for c in changes),
     )
     if any(change.low is not None for change in found.changes):
-        st.caption(
-            "In brackets: 95% intervals. "
-            + (
-                "Those of times hold for the calls within these two runs; between runs a machine may vary "
-                "more: the history shows by how much."
-                if found.first.kind == "latency"
-                else "Pictures that both runs have measured, compared picture by picture."
-            )
-        )
+        st.caption(f"In brackets: 95% intervals. {INTERVALS[found.first.kind]}")
     if found.first.kind == "accuracy":
         _changed_pictures(db, found)
 

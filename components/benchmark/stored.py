@@ -33,7 +33,8 @@ def title(run: Run) -> str:
     asked = run.request
     at = ", ".join(asked.get("shapes", [])) or asked.get("shape", "")
     if "dataset" in asked:
-        limit = f"first {asked['limit']:,}" if asked.get("limit") else "all"
+        n = asked.get("limit") or asked.get("pictures")
+        limit = f"first {n:,}" if n else "all"
         at = f"{asked['dataset']}, {'until sure' if asked.get('until_sure') else limit}"
     return " · ".join(part for part in (name, at, provenance.when(run.ended_at or run.created_at)) if part)
 

@@ -1,6 +1,8 @@
-"""Disk and memory of every variant, as charts and in bytes."""
+"""Disk and memory of every variant: what its tensors take, and what a fresh process that loads it takes."""
 
 import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -8,8 +10,7 @@ import streamlit as st
 from components import provenance
 from components.choices import Choices
 from components.size import stored
-from vitquant import charts
-from vitquant.runs import Run
+from vitquant import charts, size_charts
 
 COLUMNS = {
     "variant": "variant",
@@ -17,18 +18,19 @@ COLUMNS = {
     "parameters_bytes": "parameters()",
     "packed_bytes": "packed weights",
     "buffers_bytes": "buffers",
-    "total_bytes": "in memory, all",
+    "total_bytes": "in memory, all tensors",
+    "baseline_bytes": "process before loading",
+    "added_steady_bytes": "added, steady",
+    "added_peak_bytes": "added, peak",
 }
 
 
 def show(db: sqlite3.Connection, chosen: Choices) -> None:
     run = stored.sizes(db, chosen)
-    if run:
-        _result(run)
-
-
-def _result(run: Run) -> None:
-    rows = pd.DataFrame(run.result)
+    if run is None:
+        return
+    found = run.result or []
+    rows = pd.DataFrame(found)
     unit = stored.unit()
     alt = charts.size_alt(rows, unit)
     left, right = st.columns(2, gap="medium")
@@ -40,13 +42,53 @@ def _result(run: Run) -> None:
         st.subheader("In memory", anchor=False)
         st.caption(charts.MEMORY_LEGEND)
         st.plotly_chart(charts.memory(rows, unit), config=charts.CONFIG, alt=alt, key="memory")
+    _resident(found, unit)
+    _table(found)
+    provenance.of_run(run)
+
+
+def _resident(found: Sequence[Mapping[str, Any]], unit: int) -> None:
+    measured = [row for row in found if row.get("peak_bytes")]
+    if not measured:
+        return
+    st.subheader("A process that loads it", anchor=False)
+    baselines = [row["baseline_bytes"] for row in measured]
+    low, high = (f"{count / unit:,.0f}" for count in (min(baselines), max(baselines)))
+    baseline = low if low == high else f"{low} to {high}"
+    st.caption(
+        "Measured, not computed: for each variant a fresh process loads it from a file of its own and makes "
+        f"one prediction. Before loading, with torch and timm imported, it takes **{baseline} "
+        f"{charts.unit_name(unit)}**; the bars show what comes on top. Plain: the variant's tensors. Dotted: "
+        "what else stays, such as the code and buffers of the libraries that compute. Striped: only while "
+        "loading, when a weight lies in memory both as read and as packed."
+    )
+    st.plotly_chart(
+        size_charts.resident(measured, unit),
+        config=charts.CONFIG,
+        alt=size_charts.resident_alt(measured),
+        key="resident",
+    )
+
+
+def _table(found: Sequence[Mapping[str, Any]]) -> None:
     st.subheader("In bytes", anchor=False)
+    rows = pd.DataFrame(
+        [
+            dict(row)
+            | {
+                f"added_{name}_bytes": row[f"{name}_bytes"] - row["baseline_bytes"]
+                for name in ("steady", "peak")
+                if row.get("peak_bytes")
+            }
+            for row in found
+        ]
+    )
+    shown = {column: title for column, title in COLUMNS.items() if column in rows}
     st.dataframe(
-        rows[list(COLUMNS)].rename(columns=COLUMNS),
+        rows[list(shown)].rename(columns=shown),
         hide_index=True,
         column_config={
-            name: st.column_config.NumberColumn(format="localized") for name in list(COLUMNS.values())[1:]
+            title: st.column_config.NumberColumn(format="localized") for title in list(shown.values())[1:]
         },
         alt=charts.size_alt(rows, 1),
     )
-    provenance.of_run(run)

@@ -6,16 +6,24 @@ import streamlit as st
 
 from components import address, choices, provenance, queue
 from components.choices import Choices
-from vitquant import charts, gallery
+from vitquant import charts, gallery, ledger, room
 from vitquant.measurements import SizeRequest
 from vitquant.runs import Run
 
 UNITS = {"MB": charts.MB, "MiB": charts.MIB}
 
 
-def sizes(db: sqlite3.Connection, chosen: Choices) -> Run | None:
-    """The size run to show, with what has changed since and an offer to measure where something is missing."""
+def sizes(db: sqlite3.Connection, chosen: Choices, *, with_ledgers: bool = False) -> Run | None:
+    """The size run to show, with what has changed since and an offer to measure where something is missing.
+
+    with_ledgers: only one that has every tensor listed; older ones have sums alone.
+    """
     found = gallery.finished_runs(db, "size", chosen.subject)
+    if with_ledgers:
+        older, found = found, [run for run in found if ledger.has_ledger(run.result or [])]
+        if older and not found:
+            _measure(chosen, "What is stored was measured before every tensor was listed.")
+            return None
     if not found:
         _measure(chosen, "Nothing is measured yet for this model and these weights.")
         return None
@@ -36,9 +44,17 @@ def sizes(db: sqlite3.Connection, chosen: Choices) -> Run | None:
 
 def _measure(chosen: Choices, why: str) -> None:
     request = SizeRequest(chosen.subject.model, chosen.subject.weights, tuple(choices.usable_variants()))
+    too_large = room.memory_problem(request.model, request.kind)
     with st.container(border=True):
         words, button = st.columns([3, 2], vertical_alignment="center")
-        words.markdown(f"{why} Every variant is built and its bytes are counted, in the background.")
+        words.markdown(
+            f"{why} {too_large}"
+            if too_large
+            else f"{why} Every variant is built, its bytes are counted and a fresh process loads it, in the "
+            "background."
+        )
+        if too_large:
+            return
         with button:
             queue.offer(
                 "Measure the sizes",

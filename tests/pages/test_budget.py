@@ -1,0 +1,219 @@
+"""The Size page's view of what fits: limits in the address, the answer, a click for what was not measured."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests import drawn
+from tests.pages.helpers import LATENCY, LATENCY_ROWS, SIZE, SIZE_ROWS, html_of, store_run, text_of, visit
+from vitquant import accuracy, budget, database, runs
+from vitquant.runs import Run
+
+BUTTON = f"measure-{drawn.MODEL}-random"
+
+
+def view(**query: object) -> AppTest:
+    return visit("size", view="budget", **query)
+
+
+def limits(at: AppTest) -> list[str]:
+    return [at.select_slider(key=f"address:{name}").value for name in ("disk", "memory", "latency")]
+
+
+def buttons(at: AppTest) -> list[str]:
+    return [button.key for button in at.button if str(button.key).startswith("measure-")]
+
+
+def misunderstood(at: AppTest) -> str:
+    return "\n".join(warning.value for warning in at.warning if "From the address" in warning.value)
+
+
+def queued() -> list[Run]:
+    with database.opened() as db:
+        return runs.find(db, states=("queued",))[::-1]
+
+
+def test_nothing_measured_is_a_sentence(pictures: Path) -> None:
+    at = view()
+    assert "Nothing is measured yet" in text_of(at)
+    assert "vq-card" not in html_of(at).split("</style>")[-1]
+    # The others' smallest variants cannot take less than 64 MB.
+    assert buttons(at) == [
+        "measure-sample-bundled",
+        "measure-sample_outliers-bundled",
+        "measure-dinov2_vits14_lc-hub",
+        f"measure-{drawn.MODEL}-hub",
+    ]
+
+
+def test_what_fits_is_told_with_what_it_takes_and_what_is_missing(plan: accuracy.Plan) -> None:
+    store_run(SIZE, SIZE_ROWS)
+    at = view(disk="64MB", latency="150ms")
+    text = text_of(at)
+    assert "is known to fit" in text
+    assert "26.6 MB" in text
+    assert "of 64 MB" in text
+    assert "32 MB too much" in text  # fp32: 95.98 MB
+    assert "not measured" in text
+    store_run(LATENCY, LATENCY_ROWS)
+    text = text_of(view(disk="64MB", latency="150ms"))
+    assert "1 of " in text
+    assert "15 ms" in text
+    assert "random weights: their accuracy means nothing" in text.lower()
+    assert "not of the device" in text
+
+
+def test_a_limit_smaller_than_the_process_itself_is_told(plan: accuracy.Plan) -> None:
+    rows = [row | {"baseline_bytes": 450 * budget.MB, "peak_bytes": 510 * budget.MB} for row in SIZE_ROWS]
+    store_run(SIZE, rows)
+    at = view(preset="lambda")
+    assert "The process itself takes 450 MB of memory" in text_of(at)
+    assert "60 MB" in html_of(at)  # what the model adds
+    at = view(memory="500MB")
+    assert "smaller runtime" not in text_of(at)
+    assert "takes up to 450 MB" in text_of(at)
+
+
+def test_a_slider_writes_the_address_and_the_answer_follows(plan: accuracy.Plan) -> None:
+    store_run(SIZE, SIZE_ROWS)
+    at = view(disk="64MB")
+    assert "1 of " in text_of(at)
+    at.select_slider(key="address:disk").set_value("20MB").run()
+    assert at.query_params["disk"] == "20MB"
+    assert at.query_params["memory"] == "none"
+    assert "6.55 MB too much" in text_of(at)
+    assert "fit" in text_of(at)
+    assert "1 of " not in text_of(at)
+
+
+def test_a_preset_sets_the_sliders_names_its_source_and_is_left_when_one_moves(plan: accuracy.Plan) -> None:
+    at = view()
+    at.selectbox(key="address:preset").set_value("lambda").run()
+    assert not at.exception
+    assert at.query_params["preset"] == "lambda"
+    assert limits(at) == ["250MiB", "128MB", "none"]
+    assert all(source.url in text_of(at) for source in budget.PRESETS["lambda"].sources)
+    at.select_slider(key="address:latency").set_value("150ms").run()
+    assert "preset" not in at.query_params
+    assert limits(at) == ["250MiB", "128MB", "150ms"]
+    assert at.selectbox(key="address:preset").value == "own"
+
+
+@pytest.mark.parametrize("name", budget.PRESETS)
+def test_every_preset_can_be_linked_to(pictures: Path, name: str) -> None:
+    at = view(preset=name)
+    assert not misunderstood(at)
+    assert budget.PRESETS[name].sources[0].url in text_of(at)
+
+
+def test_a_link_shows_the_limits_that_its_sender_saw(pictures: Path) -> None:
+    at = view(disk="100MiB", memory="none", latency="33.3ms", unit="MiB")
+    assert limits(at) == ["100MiB", "none", "33.3ms"]
+    assert not misunderstood(at)
+    # The same limit in the other unit, between its steps.
+    at = view(disk="100MiB", unit="MB")
+    assert limits(at)[0] == "100MiB"
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"disk": "64 megs"}, "64 megs"),
+        ({"latency": "<b>soon</b>"}, "soon"),
+        ({"preset": "toaster"}, "toaster"),
+        ({"preset": "instant", "disk": "5MB"}, "Feels instantaneous"),
+    ],
+)
+def test_limits_that_mean_nothing_are_sentences(pictures: Path, query: dict[str, str], said: str) -> None:
+    at = view(**query)
+    assert said in misunderstood(at)
+
+
+def test_a_click_measures_what_is_missing(plan: accuracy.Plan) -> None:
+    at = view()
+    at.button(key=BUTTON).click().run()
+    assert not at.exception
+    assert [(run.kind, run.request["weights"]) for run in queued()] == [
+        ("size", "random"),
+        ("latency", "random"),
+    ]
+    size, latency = queued()
+    assert size.request["variants"] == latency.request["variants"] == ["fp32", "qint8", "float16"]
+    assert (latency.request["model"], latency.request["shapes"]) == (drawn.MODEL, ["1x70"])
+    assert at.button(key=BUTTON).disabled  # it is being measured
+
+
+def test_what_is_known_is_not_measured_again(plan: accuracy.Plan) -> None:
+    rows = [
+        SIZE_ROWS[0] | {"variant": name, "disk_bytes": 20_000_000, "baseline_bytes": 5, "peak_bytes": 9}
+        for name in ("fp32", "qint8", "float16")
+    ]
+    store_run(SIZE, rows)
+    view().button(key=BUTTON).click().run()
+    assert [run.kind for run in queued()] == ["latency"]
+
+
+def test_a_size_without_memory_is_measured_again_even_under_the_same_conditions(plan: accuracy.Plan) -> None:
+    rows = [SIZE_ROWS[0] | {"variant": name, "disk_bytes": 20_000_000} for name in ("fp32", "qint8", "float16")]
+    store_run(replace(SIZE, variants=("fp32", "qint8", "float16")), rows)
+    view().button(key=BUTTON).click().run()
+    assert [run.kind for run in queued()] == ["size", "latency"]
+
+
+def test_without_its_weights_a_model_is_measured_with_random_ones(pictures: Path) -> None:
+    at = view()
+    [button] = [b for b in at.button if b.key == f"measure-{drawn.MODEL}-hub"]
+    assert "random weights" in button.label
+    assert f"benchmark accuracy --model {drawn.MODEL} --dataset tiny-imagenet" in text_of(at)
+    button.click().run()
+    assert {(run.kind, run.request["weights"]) for run in queued()} == {
+        ("size", "random"),
+        ("latency", "random"),
+    }
+
+
+def test_with_its_weights_here_the_accuracy_is_measured_too(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vitquant import catalog, paths
+
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    monkeypatch.setattr(paths, "hub_checkpoints_dir", lambda: folder)
+    for name in (catalog.model(drawn.MODEL).backbone_file, catalog.model(drawn.MODEL).head_file):
+        (folder / name).write_bytes(b"weights")
+    at = view()
+    at.button(key=f"measure-{drawn.MODEL}-hub").click().run()
+    assert [(run.kind, run.request["weights"]) for run in queued()] == [
+        ("size", "hub"),
+        ("latency", "hub"),
+        ("accuracy", "hub"),
+    ]
+    assert queued()[-1].request["dataset"] == drawn.DATASET
+
+
+def test_read_only_shows_what_is_missing_and_offers_nothing(
+    plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITQUANT_READONLY", "1")
+    at = view()
+    assert buttons(at) == []
+    assert "Not measured: " in text_of(at)
+
+
+def test_it_says_on_what_it_was_measured_and_what_is_stale(
+    plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vitquant import machine
+
+    store_run(SIZE, SIZE_ROWS)
+    at = view()
+    assert machine.machine_name() in text_of(at)
+    assert "Stale" not in text_of(at)
+    real = machine.version_of
+    monkeypatch.setattr(machine, "version_of", lambda name: "9.9.9" if name == "torch" else real(name))
+    at = view()
+    assert any("9.9.9" in warning.value and drawn.MODEL in warning.value for warning in at.warning)
+    assert "stale: " in html_of(at)

@@ -1,0 +1,192 @@
+"""What could go on a device: every model's every variant with what is stored of it, accuracy, disk, memory and
+time, each from its newest measurement. Queries only; imports neither torch nor Streamlit.
+"""
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vitquant import catalog, gallery, machine, runs, sample, weights
+from vitquant.errors import InputError
+from vitquant.gallery import ENOUGH, Conditions, Subject
+from vitquant.runs import Run
+from vitquant.variants import RECIPES, why_unavailable
+
+LEAST_BYTES_A_NUMBER = {"fp32": 4, "qint8": 1, "float16": 2}
+"""What a file holds at least for each of the model's numbers, by variant (layers that a recipe leaves alone
+keep 4). It can rule out a model that was not measured; it is no measurement."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The measurement that a figure comes from."""
+
+    machine: str
+    measured_at: str
+    shipped: bool  # came with the project; not measured here
+    changes: tuple[str, ...]  # what has changed since it was measured here; nothing where it holds
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One variant of one model with its weights. A figure that was not measured is None."""
+
+    model: str
+    weights: str  # "hub", "bundled", "random" or a folder
+    variant: str
+    weights_here: bool  # whether it can be measured here without fetching anything
+    accuracy: Mapping[str, Any] | None = None  # as accuracy.rows gives it, on the dataset asked for
+    disk_bytes: int | None = None
+    memory_bytes: int | None = None  # at its peak, beyond what the process took before loading it
+    baseline_bytes: int | None = None  # what that process takes before it loads the model
+    latency_s: float | None = None  # median of one picture of the size asked for
+    threads: int | None = None  # with which it was timed
+    is_noisy: bool = False  # it was timed, but the machine was too noisy to tell
+    computed_disk_bytes: int | None = None  # the least its file can take, where it was not measured
+    origins: Mapping[str, Origin] = field(default_factory=dict)  # by "accuracy", "size" and "latency"
+
+    @property
+    def is_random(self) -> bool:
+        return self.weights == "random"
+
+    @property
+    def top1(self) -> float | None:
+        """What it is ranked by: the share of pictures it has right. With random weights that means nothing,
+        so there is none."""
+        return None if self.is_random or self.accuracy is None else float(self.accuracy["top1"])
+
+    @property
+    def label(self) -> str:
+        """What to call it; the weights are named where they are not the model's own."""
+        if self.weights == catalog.model(self.model).home:
+            return f"{self.model} · {self.variant}"
+        named = "random weights" if self.is_random else f"weights {Path(self.weights).name}"
+        return f"{self.model} · {self.variant} ({named})"
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether anything of it was measured."""
+        return bool(self.origins)
+
+
+def find(db: sqlite3.Connection, dataset: str, image_size: int, dataset_digest: str | None) -> list[Candidate]:
+    """Every model of the catalog, with its own weights and any others of which something is stored, in every
+    variant that this machine can run.
+
+    dataset_digest: today's pictures, which tells whether an accuracy is stale; None where they are not here.
+    """
+    others = {(subject.model, subject.weights) for subject in gallery.subjects(db)}
+    shipped = {
+        (run.request["model"], run.request["weights"]) for run in runs.find(db, states=("done",), shipped=True)
+    }
+    found = []
+    for spec in catalog.MODELS.values():
+        sources = [spec.home, *sorted(source for model, source in others if model == spec.name)]
+        for source in dict.fromkeys(sources):
+            subject = Subject(spec.name, source, dataset, image_size)
+            # The samples' answers come with the project, their sizes too.
+            is_stored = (spec.name, source) in others | shipped
+            of_source = _of(db, subject, dataset_digest, is_stored=is_stored)
+            if source == spec.home or any(candidate.is_measured for candidate in of_source):
+                found += of_source
+    return found
+
+
+def usable_variants() -> list[str]:
+    """The variants that this machine's engine can run."""
+    return [name for name in RECIPES if why_unavailable(name, machine.engine()) is None]
+
+
+def _of(
+    db: sqlite3.Connection, subject: Subject, dataset_digest: str | None, *, is_stored: bool
+) -> list[Candidate]:
+    """One model with one source of weights, in every variant."""
+    parts: dict[str, dict[str, Any]] = {name: {"origins": {}} for name in usable_variants()}
+    if is_stored:
+        today = gallery.conditions(db, subject, dataset_digest)
+        _add_sizes(db, subject, today, parts)
+        _add_latency(db, subject, today, parts)
+        _add_accuracy(db, subject, today, parts)
+    for name, known in parts.items():
+        if "disk_bytes" not in known and name in LEAST_BYTES_A_NUMBER:
+            numbers = catalog.model(subject.model).parameters
+            known["computed_disk_bytes"] = LEAST_BYTES_A_NUMBER[name] * numbers
+    here = _weights_are_here(subject)
+    return [
+        Candidate(subject.model, subject.weights, name, weights_here=here, **known)
+        for name, known in parts.items()
+    ]
+
+
+def _add_sizes(
+    db: sqlite3.Connection, subject: Subject, today: Conditions, parts: dict[str, dict[str, Any]]
+) -> None:
+    for run in gallery.finished_runs(db, "size", subject):
+        for row in run.result or []:
+            known = parts.get(row["variant"])
+            if known is None or "size" in known["origins"]:
+                continue
+            known["disk_bytes"] = row["disk_bytes"]
+            # Runs made before vitquant took a process's memory lack these.
+            peak, baseline = row.get("peak_bytes"), row.get("baseline_bytes")
+            if peak is not None and baseline is not None:
+                known |= {"memory_bytes": max(peak - baseline, 0), "baseline_bytes": baseline}
+            known["origins"]["size"] = _origin_of_run(run, today)
+
+
+def _add_latency(
+    db: sqlite3.Connection, subject: Subject, today: Conditions, parts: dict[str, dict[str, Any]]
+) -> None:
+    timed = gallery.latency_rows(db, subject)
+    if timed is None:
+        return
+    run, rows = timed
+    for row in rows:
+        known = parts.get(row["variant"])
+        if known is None:
+            continue
+        is_noisy = bool(row.get("is_noisy"))
+        known |= {
+            "latency_s": None if is_noisy else row["median_s"],
+            "is_noisy": is_noisy,
+            "threads": row["threads"],
+        }
+        known["origins"]["latency"] = _origin_of_run(run, today)
+
+
+def _add_accuracy(
+    db: sqlite3.Connection, subject: Subject, today: Conditions, parts: dict[str, dict[str, Any]]
+) -> None:
+    for answers in gallery.answer_sets(db, subject):
+        lacking = [name for name in parts if "accuracy" not in parts[name] and name in answers.series]
+        if not lacking:
+            continue
+        enough = min(ENOUGH, gallery.pictures_of(db, answers.dataset_id))
+        for row in gallery.accuracy_rows(db, answers):
+            if row["variant"] not in lacking or row["n"] < enough:
+                continue
+            series = answers.series[row["variant"]]
+            known = parts[row["variant"]]
+            known["accuracy"] = row
+            known["origins"]["accuracy"] = Origin(
+                str(series.environment.get("machine", "")),
+                series.measured_at,
+                answers.shipped,
+                () if answers.shipped else gallery.changes(series.identity, today),
+            )
+
+
+def _origin_of_run(run: Run, today: Conditions) -> Origin:
+    at = run.ended_at or run.created_at
+    machine_name = str(run.environment.get("machine", ""))
+    return Origin(machine_name, at, run.shipped, gallery.run_changes(run, today))
+
+
+def _weights_are_here(subject: Subject) -> bool:
+    try:
+        source = weights.resolve(subject.model, subject.weights)
+    except InputError:  # a folder that is gone
+        return False
+    return sample.is_here() if source.source == "bundled" else weights.is_here(source)

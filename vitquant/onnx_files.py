@@ -1,0 +1,64 @@
+"""The float32 model as ONNX, and ONNX Runtime's own int8 of it. Needs the optional packages of
+requirements-onnx.txt."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+LARGEST_IN_ONE_FILE = 1_800_000_000
+"""Bytes of weights beyond which they go into a file beside the model: protobuf cannot hold 2 GiB."""
+
+
+def save(model: nn.Module, file: Path, image_size: int, *, int8: bool) -> None:
+    """Write the float32 model for (N, 3, image_size, image_size) float32 images with any N: "images" ->
+    "logits".
+
+    int8: with ONNX Runtime's dynamic quantization of the constant weights of its matrix products (the Linear
+    layers): signed, per output channel, and in 7 bits, without which processors that have no VNNI saturate
+    (ONNX Runtime's documentation of quantization says so of U8S8 on AVX2).
+    """
+    weights_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+    beside = weights_bytes > LARGEST_IN_ONE_FILE
+    if not int8:
+        _export(model, file, image_size, beside)
+        return
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    whole = file.with_name(f"float32-{file.name}")
+    _export(model, whole, image_size, beside)
+    # It advises to run a pre-processing that is for convolutions; the root logger is the one it uses.
+    level = logging.getLogger().level
+    logging.getLogger().setLevel(logging.ERROR)
+    try:
+        quantize_dynamic(
+            whole,
+            file,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+            use_external_data_format=beside,
+        )
+    finally:
+        logging.getLogger().setLevel(level)
+        for left in whole.parent.glob(f"{whole.name}*"):
+            left.unlink()
+
+
+def _export(model: nn.Module, file: Path, image_size: int, beside: bool) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's exporter about itself
+        torch.onnx.export(
+            model,
+            (torch.zeros(2, 3, image_size, image_size),),
+            file,
+            dynamo=True,
+            verbose=False,
+            external_data=beside,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+        )

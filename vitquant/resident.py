@@ -1,0 +1,84 @@
+"""What a variant takes of a machine's memory: a fresh process loads it from its file and makes one prediction.
+
+Loaded from a file of its own, as on the device that it is meant for, and not made from float32 as vitquant
+makes it: that leaves freed copies behind. The process is this module; the parent's side imports no torch.
+"""
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vitquant import paths
+from vitquant.errors import VitquantError
+
+
+@dataclass(frozen=True)
+class Resident:
+    """One variant's resident memory in bytes, the baseline included, as the system counts it."""
+
+    baseline_bytes: int  # torch, timm and what else loading takes is imported, nothing loaded
+    peak_bytes: int  # the most at any moment from then on
+    steady_bytes: int  # after the prediction, what was freed given back to the system
+    load_s: float  # from the file (in the system's cache, most likely) to a model that answers
+
+
+def measure(folder: Path) -> Resident:
+    """Start a process that loads an exported state dict (exports.write) and predicts one grey picture.
+
+    Raises VitquantError with the process's last words, or with what ended it.
+    """
+    answer = subprocess.run(
+        [sys.executable, "-m", "vitquant.resident", str(folder)],
+        cwd=paths.PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode < 0:
+        raise VitquantError(
+            f"The process that loaded the variant was ended by signal {-answer.returncode}, most likely "
+            "because memory ran out: take a smaller model, or free some memory."
+        )
+    if answer.returncode > 0:
+        raise VitquantError((answer.stderr.strip().splitlines() or ["The variant could not be loaded."])[-1])
+    return Resident(**json.loads(answer.stdout))
+
+
+def _measure_here(folder: Path) -> Resident:
+    from PIL import Image
+
+    from vitquant import startup
+
+    sys.path.insert(0, str(folder))
+    loader: Any = importlib.import_module("load")
+    picture = Image.new("RGB", (64, 64), "grey")
+    gc.collect()
+    baseline_bytes = startup.resident_bytes()
+    startup.forget_peak()
+    begin = time.perf_counter()
+    logits_of = loader.load(folder)
+    load_s = time.perf_counter() - begin
+    gc.collect()
+    logits_of(picture)
+    peak_bytes = startup.peak_bytes()
+    _give_back_freed()
+    return Resident(baseline_bytes, peak_bytes, startup.resident_bytes(), load_s)
+
+
+def _give_back_freed() -> None:
+    """Have glibc return freed memory to the system (malloc_trim(3)): it keeps most of what packing a layer
+    frees, which would count as if the variant held it. Other systems' allocators are left to themselves."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(_measure_here(Path(sys.argv[1])))))

@@ -1,0 +1,71 @@
+"""Where a variant's bytes are, and the notebook's riddle, as tables for a terminal."""
+
+from collections.abc import Sequence
+
+from vitquant import ledger, notebook
+from vitquant.ledger import Entry
+from vitquant.riddle import beside_the_notebook, disk_lines, memory_lines
+from vitquant.tables import Cells, Row, or_dash, table
+
+
+def tree(rows: Sequence[Row]) -> str:
+    """Where each variant's bytes are, by block, layer and tensor."""
+    return "\n\n".join(f"{row['variant']}\n{_tree(ledger.of_row(row))}" for row in rows)
+
+
+def _tree(entries: Sequence[Entry]) -> str:
+    body: Cells = []
+
+    def line(depth: int, title: str, part: Sequence[Entry]) -> None:
+        found = ledger.total(part)
+        types = dict.fromkeys(entry.dtype or entry.disk_dtype for entry in part)
+        counted = dict.fromkeys(entry.counted for entry in part)
+        body.append(
+            [
+                f"{'  ' * depth}{title}",
+                f"{found.memory_bytes:,}",
+                f"{found.disk_bytes:,}",
+                ", ".join(filter(None, types)),
+                ", ".join(counted),
+            ]
+        )
+
+    line(0, "all", entries)
+    for block, of_block in ledger.grouped(entries, "block").items():
+        line(1, block, of_block)
+        for inside, of_layer in ledger.grouped(of_block, "inside").items():
+            line(2, inside, of_layer)
+            for name, of_name in ledger.grouped(of_layer, "name").items():
+                line(3, name, of_name)
+    return table(["part", "memory (bytes)", "disk (bytes)", "types", "counted as"], body)
+
+
+def riddle(rows: Sequence[Row]) -> str:
+    """The notebook's table beside the same two computations here, and the sums that lead to the true
+    figures."""
+    beside = beside_the_notebook(rows)
+    forms = {"disk": "{:.4f}", "memory": "{:.6f}"}
+    found = [
+        table(
+            list(beside[0]),
+            [
+                [
+                    row["variant"],
+                    *[
+                        or_dash(value, forms["disk" if "disk" in name else "memory"])
+                        for name, value in list(row.items())[1:]
+                    ],
+                ]
+                for row in beside
+            ],
+        ),
+        f"(notebook: its author's figures, of {notebook.MODEL}, not measured here)",
+    ]
+    for lines in (memory_lines(rows), disk_lines(rows)):
+        names = list(lines[0].amounts)
+        body: Cells = [
+            [("= " if line.is_sum else "") + line.title, *[f"{line.amounts[name]:,}" for name in names]]
+            for line in lines
+        ]
+        found.append(table(["bytes", *names], body))
+    return "\n\n".join(found)

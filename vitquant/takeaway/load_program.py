@@ -1,0 +1,27 @@
+"""Loads the program: needs torch, numpy and Pillow.
+
+logits = load(".")(Image.open("picture.jpg").convert("RGB"))      # (1000,) float32
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from transform import transform
+
+
+def load(folder: Path | str) -> Callable[[Image.Image], np.ndarray]:
+    """What answers a picture (RGB) with its 1000 logits; folder: where model.pt and config.json lie."""
+    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    if config["engine"] in torch.backends.quantized.supported_engines:
+        torch.backends.quantized.engine = config["engine"]
+    model = torch.jit.load(Path(folder) / "model.pt").eval()
+
+    def logits_of(picture: Image.Image) -> np.ndarray:
+        with torch.inference_mode():
+            return np.asarray(model(transform(picture, config["transform"]))[0])
+
+    return logits_of

@@ -1,0 +1,60 @@
+"""Loads the state dict: needs torch, timm, numpy and Pillow.
+
+logits = load(".")(Image.open("picture.jpg").convert("RGB"))      # (1000,) float32
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from model import LinearClassifier
+from PIL import Image
+from torch import nn
+from torch.ao.nn.quantized import dynamic
+from transform import transform
+
+
+def load(folder: Path | str) -> Callable[[Image.Image], np.ndarray]:
+    """What answers a picture (RGB) with its 1000 logits; folder: where weights.pt and config.json lie."""
+    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    if config["engine"] in torch.backends.quantized.supported_engines:
+        torch.backends.quantized.engine = config["engine"]
+    model = build(config["architecture"], torch.load(Path(folder) / "weights.pt", weights_only=True))
+
+    def logits_of(picture: Image.Image) -> np.ndarray:
+        with torch.inference_mode():
+            return np.asarray(model(transform(picture, config["transform"]))[0])
+
+    return logits_of
+
+
+def build(architecture: dict[str, Any], state: dict[str, torch.Tensor]) -> nn.Module:
+    """The model of a state dict; takes the tensors out of it, so that none lies in memory twice for long.
+
+    A Linear whose weight is quantized (int8) or float16 becomes the quantized layer that computes with it.
+    """
+    with torch.device("meta"):
+        model = LinearClassifier(**architecture).eval()
+    packed = {}
+    for name, module in model.named_modules():
+        weight = state.get(f"{name}.weight")
+        if weight is None or not isinstance(module, nn.Linear):
+            continue
+        if weight.is_quantized or weight.dtype == torch.float16:
+            packed[name] = (state.pop(f"{name}.weight"), state.pop(f"{name}.bias", None))
+    _, unexpected = model.load_state_dict(state, strict=False, assign=True)
+    state.clear()
+    while packed:
+        name, (weight, bias) = packed.popitem()
+        dtype = torch.qint8 if weight.is_quantized else torch.float16
+        layer = dynamic.Linear(weight.shape[1], weight.shape[0], dtype=dtype)
+        layer.set_weight_bias(weight if weight.is_quantized else weight.float(), bias)
+        parent, _, own = name.rpartition(".")
+        setattr(model.get_submodule(parent), own, layer.eval())
+    lacking = [name for name, parameter in model.named_parameters() if parameter.is_meta]
+    if unexpected or lacking:
+        raise ValueError(f"weights.pt is not of this architecture: {[*unexpected, *lacking]}")
+    return model.requires_grad_(False)
