@@ -166,17 +166,22 @@ def opened(dataset: str, pictures: int) -> Dataset:
 
 # Writing
 
+_MAKING = ".making-"
+
 
 @contextmanager
 def making() -> Iterator[Path]:
     """An empty folder to make an export in, on the disk where exports are kept; gone afterwards, whatever
-    happens.
+    happens. What a killed process has left goes first: one run is measured at a time, so nobody is at work in
+    it.
 
     Raises VitquantError where it cannot be made.
     """
     try:
         paths.exports_dir().mkdir(parents=True, exist_ok=True)
-        staging = tempfile.TemporaryDirectory(prefix=".making-", dir=paths.exports_dir())
+        for left in paths.exports_dir().glob(f"{_MAKING}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        staging = tempfile.TemporaryDirectory(prefix=_MAKING, dir=paths.exports_dir())
     except OSError as error:
         raise VitquantError(f"{paths.exports_dir()} cannot be written: {error.strerror or error}.") from error
     with staging as name:

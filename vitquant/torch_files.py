@@ -5,6 +5,7 @@ float32 when it is saved. Here the unpacked weight is rounded back to float16, w
 there), and is packed again when it is loaded.
 """
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,12 +29,23 @@ def save_program(model: nn.Module, file: Path, image_size: int) -> None:
     with _halves_kept(model):
         # Two pictures: a batch of one could be taken for a constant.
         traced = predict.traced(model, image_size, batch=2)
-        torch.jit.save(traced, file)
+        # Not torch.jit.save(traced, file): where the disk is full, that ends the whole process.
+        buffer = io.BytesIO()
+        torch.jit.save(traced, buffer)
+    with file.open("wb") as opened:
+        opened.write(buffer.getbuffer())
 
 
 def save_state_dict(model: nn.Module, file: Path) -> None:
-    """Write compact_state(model) with torch.save; takeaway/load_state_dict.py reads it."""
-    torch.save(compact_state(model), file)
+    """Write compact_state(model) with torch.save; takeaway/load_state_dict.py reads it. Raises OSError where
+    the file cannot be written."""
+    try:
+        with file.open("wb") as opened:
+            torch.save(compact_state(model), opened)
+    except RuntimeError as error:  # what torch's writer raises in place of the file's own error
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
 
 
 def compact_state(model: nn.Module) -> dict[str, torch.Tensor]:

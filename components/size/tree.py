@@ -138,11 +138,11 @@ def _clicked() -> None:
     points: list[Any] = st.session_state[CHART].selection.points
     if not points:
         return
-    node, parent = str(points[0]["id"]), str(points[0].get("parent") or "")
-    if node == st.query_params.get(address.AT, size_charts.ROOT):
-        node = parent
-    if node.count(SEPARATOR) >= len(LEVELS):
-        node = parent
+    node = str(points[0]["id"])
+    is_where_one_is = node == st.query_params.get(address.AT, size_charts.ROOT)
+    is_tensor = node.count(SEPARATOR) == len(LEVELS)
+    if is_where_one_is or is_tensor:
+        node = node.rpartition(SEPARATOR)[0]
     address.go(**{address.AT: None if node in ("", size_charts.ROOT) else node})
 
 

@@ -1,10 +1,10 @@
-"""Measures what the repository ships with the sample: accuracy and size of both models' variants."""
+"""Measures what the repository ships with the sample: accuracy, size and fewer bits of both models."""
 
 import os
 import tempfile
 
 from vitquant import catalog, database, jobs, machine, runs, sample, shipped
-from vitquant.measurements import AccuracyRequest, SizeRequest
+from vitquant.measurements import AccuracyRequest, BitsRequest, SizeRequest
 from vitquant.predictions import Series
 from vitquant.variants import RECIPES, why_unavailable
 
@@ -24,8 +24,10 @@ def write() -> None:
                 for row in jobs.run_here(db, request):
                     print(f"{model} {row['variant']}: top-1 {row['top1']:.1%}, top-5 {row['top5']:.1%}")
                 jobs.run_here(db, SizeRequest(model, "bundled", variants))
+                jobs.run_here(db, BitsRequest(model, "bundled", shipped.DATASET))
                 series += request.plan(db).series.values()
-            content = shipped.pack(db, series, runs.find(db, kind="size", states=("done",)))
+            measured = [run for kind in ("size", "bits") for run in runs.find(db, kind=kind, states=("done",))]
+            content = shipped.pack(db, series, measured)
     shipped.results_file().write_bytes(content)
     sample.write_sums(shipped.results_file().parent)
     print(f"{shipped.results_file()}: {len(content):,} bytes")
