@@ -6,6 +6,7 @@ there), and is packed again when it is loaded.
 """
 
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,12 +27,15 @@ def save_program(model: nn.Module, file: Path, image_size: int) -> None:
 
     (torch.export, which is to replace TorchScript, takes neither qint8 nor float16 layers.)
     """
-    with _halves_kept(model):
-        # Two pictures: a batch of one could be taken for a constant.
-        traced = predict.traced(model, image_size, batch=2)
-        # Not torch.jit.save(traced, file): where the disk is full, that ends the whole process.
-        buffer = io.BytesIO()
-        torch.jit.save(traced, buffer)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # torch announces TorchScript's end; requirements.txt bounds torch.
+        warnings.filterwarnings("ignore", r".*torch\.jit\.\w+` is deprecated", FutureWarning)
+        with _halves_kept(model):
+            # Two pictures: a batch of one could be taken for a constant.
+            traced = predict.traced(model, image_size, batch=2)
+            # Not into the file: where the disk is full, torch.jit.save(traced, file) ends the whole process.
+            torch.jit.save(traced, buffer)
     with file.open("wb") as opened:
         opened.write(buffer.getbuffer())
 

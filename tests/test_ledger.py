@@ -1,0 +1,95 @@
+"""Every byte of a variant has an entry, and the entries add up to the file and to the memory, to the byte."""
+
+import warnings
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.test_footprint import build_here
+from vitquant import footprint, ledger, machine, models, variants
+from vitquant.ledger import Entry
+from vitquant.weights import resolve
+
+MODELS = {"sample_outliers": "bundled", "dinov2_vits14_lc": "random"}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: pytest.FixtureRequest) -> nn.Module:
+    return models.load(resolve(request.param, MODELS[request.param]))
+
+
+@pytest.mark.parametrize("name", variants.RECIPES)
+def test_the_sums_close_to_the_byte(model: nn.Module, name: str, tmp_path: Path) -> None:
+    variant = build_here(model, name)
+    measured = footprint.measure(variant)
+    found = ledger.total(measured.entries)
+    assert found.memory_bytes == measured.total_bytes
+    assert found.disk_bytes == measured.disk_bytes
+    # And the file that torch really writes has just these tensors' bytes in its records.
+    file = tmp_path / "model.pt"
+    with file.open("wb") as opened:
+        torch.save(variant.state_dict(), opened)
+    assert file.stat().st_size == measured.disk_bytes
+    with zipfile.ZipFile(file) as archive:
+        records = {record.filename.partition("/")[2]: record.file_size for record in archive.infolist()}
+    tensors = sum(size for name, size in records.items() if name.startswith("data/"))
+    by_name = {entry.name: entry.disk_bytes for entry in measured.entries if entry.block == "file"}
+    assert sum(e.disk_bytes for e in measured.entries if e.block != "file") == tensors
+    assert by_name[ledger.STRUCTURE] == records["data.pkl"]
+    assert 0 < by_name[ledger.HEADERS] < measured.disk_bytes - tensors
+
+
+def test_per_channel_scales_close_too(model: nn.Module) -> None:
+    torch.backends.quantized.engine = machine.engine()
+    per_channel = {nn.Linear: torch.ao.quantization.per_channel_dynamic_qconfig}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        variant = torch.ao.quantization.quantize_dynamic(model, per_channel, dtype=torch.qint8)
+    measured = footprint.measure(variant)
+    assert ledger.total(measured.entries).disk_bytes == measured.disk_bytes
+    rows = sum(layer.out_features for layer in model.modules() if isinstance(layer, nn.Linear))
+    scales = [entry for entry in measured.entries if entry.name == "scale and zero point"]
+    assert (sum(e.memory_bytes for e in scales), sum(e.disk_bytes for e in scales)) == (8 * rows, 16 * rows)
+
+
+def test_every_parameter_of_the_model_has_its_entry(model: nn.Module) -> None:
+    entries = footprint.measure(model).entries
+    found = {
+        f"{e.layer}.{e.name}".lstrip("."): e.memory_bytes for e in entries if e.counted == ledger.PARAMETERS
+    }
+    assert found == {name: 4 * parameter.numel() for name, parameter in model.named_parameters()}
+
+
+def test_what_int8_left_in_float32_is_told_apart(model: nn.Module) -> None:
+    entries = footprint.measure(build_here(model, "qint8")).entries
+    by_type = ledger.by(entries, "dtype")
+    linear = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    assert by_type["int8"].memory_bytes == sum(layer.weight.numel() for layer in linear)
+    blocks = sum(1 for name in ledger.by(entries, "block") if name.startswith("block "))
+    assert blocks == len(model.blocks)
+    assert {"embedding", "norm", "head", "file"} <= set(ledger.by(entries, "block"))
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "block", "inside", "kind"),
+    [
+        ("blocks.11.attn.qkv", "weight", "block 11", "attn.qkv", "qkv"),
+        ("blocks.0.norm1", "bias", "block 0", "norm1", "norm1"),
+        ("", "pos_embed", "embedding", "tokens and positions", "tokens and positions"),
+        ("patch_embed.proj", "weight", "embedding", "patch_embed.proj", "patch_embed.proj"),
+        ("norm", "weight", "norm", "norm", "norm"),
+        ("linear_head", "weight", "head", "linear_head", "linear_head"),
+    ],
+)
+def test_where_a_tensor_lies(layer: str, name: str, block: str, inside: str, kind: str) -> None:
+    entry = Entry(layer, name, ledger.PARAMETERS, "float32", 4, "float32", 4)
+    assert (entry.block, entry.inside, entry.kind) == (block, inside, kind)
+
+
+def test_a_ledger_survives_the_store() -> None:
+    entries = [Entry("norm", "weight", ledger.PARAMETERS, "float32", 8, "float32", 8)]
+    assert ledger.of_row({"ledger": ledger.plain(entries)}) == entries
+    assert not ledger.has_ledger([{"ledger": ledger.plain(entries)}, {"variant": "qint8"}])
