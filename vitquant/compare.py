@@ -103,7 +103,7 @@ def compare(db: sqlite3.Connection, first: Run, second: Run) -> Comparison:
                 changed[name], listed = _changed(db, first, second, name, then, now)
                 pictures += listed
     else:
-        by_kind = {"latency": _latency, "size": _size, "profile": _profile, "bits": _bits}
+        by_kind = {"latency": _latency, "size": _size, "profile": _profile, "bits": _bits, "export": _export}
         changes = list(by_kind[first.kind](first, second))
     return Comparison(first, second, _conditions(db, first, second), changes, changed, pictures)
 
@@ -230,11 +230,26 @@ def _latency(first: Run, second: Run) -> Iterator[Change]:
 
 
 def _size(first: Run, second: Run) -> Iterator[Change]:
-    titles = {"disk_bytes": "on disk", "total_bytes": "in memory"}
-    for then, now in _pairs(first, second, ("variant",)):
+    titles = {
+        "disk_bytes": "on disk",
+        "total_bytes": "in memory",
+        "peak_bytes": "peak memory of a fresh process",
+        "steady_bytes": "its steady memory",
+    }
+    yield from _bytes(first, second, ("variant",), titles)
+
+
+def _export(first: Run, second: Run) -> Iterator[Change]:
+    titles = {"weights_bytes": "the weights' file", "file_bytes": "the archive"}
+    yield from _bytes(first, second, ("variant", "format"), titles)
+
+
+def _bytes(first: Run, second: Run, by: tuple[str, ...], titles: Mapping[str, str]) -> Iterator[Change]:
+    for then, now in _pairs(first, second, by):
         for column, title in titles.items():
-            more = now[column] - then[column]
-            yield Change(now["variant"], title, "bytes", then[column], now[column], more, "bytes", None, None)
+            if then.get(column) is not None and now.get(column) is not None:
+                before, after = then[column], now[column]
+                yield Change(now["variant"], title, "bytes", before, after, after - before, "bytes", None, None)
 
 
 def _profile(first: Run, second: Run) -> Iterator[Change]:

@@ -19,6 +19,7 @@ from vitquant import (
     charts,
     gallery,
     latency,
+    ledger,
     predictions,
     run_charts,
     runs,
@@ -178,8 +179,12 @@ def _figures(part: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Any]]:
             for name in _NAMES_A_ROW[1:]
             if name in row
         )
+        for entry in ledger.of_row(row):
+            where = f"{entry.layer} {entry.name}".strip()
+            yield where, row["variant"], f"memory_bytes, {entry.dtype}", entry.memory_bytes
+            yield where, row["variant"], f"disk_bytes, {entry.disk_dtype}", entry.disk_bytes
         for figure, value in row.items():
-            if figure not in _NAMES_A_ROW and value is not None:
+            if figure not in (*_NAMES_A_ROW, "ledger") and value is not None:
                 yield at, row.get("variant", REFERENCE), figure, _plain(value)
 
 
@@ -273,6 +278,7 @@ def _size(part: Mapping[str, Any]) -> list[str]:
         _chart(charts.memory(rows, charts.MB), charts.size_alt(rows, charts.MB)),
         f'<p class="note">{html.escape(charts.MEMORY_LEGEND.replace("`", ""))}</p>',
         _table(tables.size_cells(part["rows"])),
+        *([_table(cells)] if (cells := tables.resident_cells(part["rows"])) else []),
     ]
 
 

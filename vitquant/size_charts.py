@@ -88,12 +88,11 @@ def treemap(ledgers: Mapping[str, Ledger], measure: str, unit: int, level: str) 
     all."""
     nodes = pd.DataFrame(_nodes(ledgers, measure))
     figure = go.Figure()
-    hatched = [dtype == "float32" and len(ledgers) > 0 for dtype in nodes["dtype"]]
     figure.add_treemap(
-        ids=nodes["id"],
-        parents=nodes["parent"],
-        labels=nodes["label"],
-        values=nodes["bytes"],
+        ids=nodes["id"].tolist(),
+        parents=nodes["parent"].tolist(),
+        labels=nodes["label"].tolist(),
+        values=nodes["bytes"].tolist(),
         branchvalues="total",
         level=level or ROOT,
         maxdepth=4,
@@ -102,7 +101,7 @@ def treemap(ledgers: Mapping[str, Ledger], measure: str, unit: int, level: str) 
             "colors": [dtype_colour(dtype) for dtype in nodes["dtype"]],
             "line": {"width": 1, "color": "rgba(255,255,255,.55)"},
             "pattern": {
-                "shape": ["/" if is_float32 else "" for is_float32 in hatched],
+                "shape": ["/" if dtype == "float32" else "" for dtype in nodes["dtype"]],
                 "fgcolor": "rgba(255,255,255,.28)",
                 "fillmode": "overlay",
                 "solidity": 0.25,
