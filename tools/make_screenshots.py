@@ -20,9 +20,9 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from tests.browser.conftest import CHROMIUM, FLAGS, SETTLED
-from vitquant import browse, catalog, database, gallery, jobs, machine, paths, shipped
+from vitquant import browse, catalog, database, gallery, jobs, machine, notebook, paths, shipped
 from vitquant.gallery import Subject
-from vitquant.measurements import LatencyRequest, ProfileRequest
+from vitquant.measurements import ExportRequest, LatencyRequest, ProfileRequest, SizeRequest
 from vitquant.variants import RECIPES
 
 DOCS = paths.PROJECT_ROOT / "docs"
@@ -41,6 +41,13 @@ SHOTS = (
     ("engineer.png", "benchmark?view=engineer", 1280, "dark"),
     ("latency-phone.png", "benchmark?view=latency", 390, "light"),
     ("size.png", "size", 1280, "light"),
+    ("riddle.png", "size?view=riddle&model=dinov2_vitb14_reg_lc&weights=random", 1280, "light"),
+    ("tree.png", "size?view=tree", 1280, "dark"),
+    ("tree-phone.png", "size?view=tree&at=qint8/block 3", 390, "light"),
+    ("budget.png", "size?view=budget", 1280, "light"),
+    ("budget-phone.png", "size?view=budget", 390, "dark"),
+    ("bits.png", "size?view=bits", 1280, "dark"),
+    ("take.png", "size?view=take&model=sample&variant=float16", 1280, "light"),
     ("pairs.png", "explorer?variant=qint8&versus=fp32&pair=lost&order=mistakes", 1280, "dark"),
     ("classes.png", "explorer?view=classes&versus=fp32", 1280, "light"),
     ("confusions.png", "explorer?view=confusions", 1280, "light"),
@@ -74,12 +81,17 @@ def broken_picture() -> int:
 
 
 def measure() -> None:
-    """What the Benchmark page's views show: latency measured twice, a sweep and a profile, on this machine."""
+    """What the views show: sizes of the notebook's model, a file to take away; latency measured twice, a sweep
+    and a profile, on this machine. The dashboard opens on what was measured last."""
     model, variants = catalog.FIRST_SIGHT, tuple(RECIPES)
     threads = machine.default_threads()
     usual = LatencyRequest(model, "bundled", variants, ("1x70", "8x70"), (threads,), 5.0)
     sweep = replace(usual, shapes=("1x70", "2x70", "4x70", "8x70", "16x70", "1x224"), threads=(1, threads))
+    notebooks = SizeRequest(notebook.MODEL, "random", variants)
+    export = ExportRequest("sample", "bundled", ("float16",), "program", shipped.DATASET)
     with database.opened() as db:
+        for first in (notebooks, export):
+            jobs.run_here(db, first)
         for request in (sweep, ProfileRequest(model, "bundled", variants, "1x70", threads), usual, usual):
             jobs.run_here(db, request, again=True)
 

@@ -17,8 +17,20 @@ from vitquant import datasets
 pytestmark = pytest.mark.browser
 
 
+STILL = """() => {
+  const parts = [...document.querySelectorAll(".treemaplayer .surface")];
+  const now = parts.map((part) => part.getAttribute("d")).join();
+  const before = window.treemapBefore;
+  window.treemapBefore = now;
+  return now.length > 0 && now === before;
+}"""
+"""True when the treemap's parts lie where they lay when this was last asked, a quarter of a second ago."""
+
+
 def click_part(page: Page, name: str, nth: int = 0) -> None:
     """Click a part of the treemap, by its name; nth: which of those called so."""
+    settled(page)
+    page.wait_for_function(STILL, polling=250)  # it moves on its way down, and a click on what moves is lost
     # The names lie beneath what takes the clicks, so that the click is forced at their place.
     page.locator(f'.treemaplayer .slicetext[data-unformatted^="{name}"]').nth(nth).click(force=True)
 
