@@ -243,6 +243,24 @@ def profile_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return found
 
 
+def smaller_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """By how much each variant of a size run is smaller than fp32, in its file and in memory."""
+    own = {row["variant"]: row for row in rows}
+    reference = own.pop(REFERENCE, None)
+    if reference is None:
+        return []
+    found = []
+    for name, row in own.items():
+        disk, memory = (reference[column] / row[column] for column in ("disk_bytes", "total_bytes"))
+        file = f"is {disk:.1f} times smaller than" if disk >= NOT_SMALLER else "is not smaller than"
+        held = f"are {memory:.1f} times smaller" if memory >= NOT_SMALLER else "are not smaller"
+        found.append(f"**{name}**'s file {file} {REFERENCE}'s; its tensors in memory {held}.")
+    return found
+
+
+NOT_SMALLER = 1.05
+"""Less than so many times smaller is not called smaller."""
+
 HARMLESS = 0.99
 """Where at least so many of fp32's answers stay, rounding its weights is called harmless."""
 
