@@ -327,9 +327,21 @@ def test_size_is_a_bare_list_of_rows_and_stored(data_dir: Path) -> None:
     assert rows["fp32"]["packed_bytes"] == 0
     assert rows["qint8"]["parameters_bytes"] == rows["float16"]["parameters_bytes"]
     assert rows["qint8"]["disk_bytes"] < rows["fp32"]["disk_bytes"] / 3
+    for row in rows.values():  # a process that loads a variant holds its tensors, and imported torch before
+        assert row["baseline_bytes"] > 50e6
+        assert row["peak_bytes"] >= row["steady_bytes"] > row["baseline_bytes"] + 0.9 * row["total_bytes"]
+    steady = {name: row["steady_bytes"] - row["baseline_bytes"] for name, row in rows.items()}
+    assert steady["qint8"] < steady["fp32"]
     again = vitquant(*words)
     assert {row["variant"]: row for row in json.loads(again.stdout)} == rows
     assert imported_nothing_heavy(again)
+    assert "ledger" not in rows["fp32"]
+    tree = json.loads(vitquant(*words, "--tree").stdout)
+    assert [len(row["ledger"]) > 100 for row in tree] == [True, True, True]
+    shown = vitquant(*words[:-1], "--tree").stdout
+    [line] = [line for line in shown.splitlines() if line.strip().startswith("all ")][1:2]
+    assert f"{rows['qint8']['total_bytes']:,}" in line
+    assert "int8" in line
 
 
 @pytest.mark.slow

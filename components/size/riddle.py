@@ -10,7 +10,7 @@ import streamlit as st
 from components import provenance
 from components.choices import Choices
 from components.size import stored
-from vitquant import charts, notebook, riddle, size_charts
+from vitquant import charts, notebook, riddle, size_charts, wording
 from vitquant.accuracy import REFERENCE
 from vitquant.riddle import MB, MIB, Line
 
@@ -146,19 +146,7 @@ def _sum(title: str, words: str, lines: Sequence[Line], unit: int, key: str) -> 
 
 def _truth(found: Sequence[Mapping[str, Any]]) -> None:
     st.subheader("5 · So this is what they take", anchor=False)
-    own = {row["variant"]: row for row in found}
-    reference = own.get(REFERENCE)
-    lines = []
-    for name, row in own.items():
-        if reference is None or name == REFERENCE:
-            continue
-        disk, memory = (reference[column] / row[column] for column in ("disk_bytes", "total_bytes"))
-        smaller = "is not smaller than" if disk < 1.05 else f"is {disk:.1f} times smaller than"
-        lines.append(
-            f"- **{name}**'s file {smaller} float32's, and in memory its tensors are {memory:.1f} times "
-            "smaller."
-        )
-    st.markdown("\n".join(lines))
+    st.markdown("\n".join(f"- {sentence}" for sentence in wording.smaller_sentences(found)))
     table = pd.DataFrame(riddle.in_truth(found))
     st.dataframe(
         table,

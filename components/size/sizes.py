@@ -10,7 +10,7 @@ import streamlit as st
 from components import provenance
 from components.choices import Choices
 from components.size import stored
-from vitquant import charts, size_charts
+from vitquant import charts, size_charts, wording
 
 COLUMNS = {
     "variant": "variant",
@@ -22,6 +22,7 @@ COLUMNS = {
     "baseline_bytes": "process before loading",
     "added_steady_bytes": "added, steady",
     "added_peak_bytes": "added, peak",
+    "steady_share": "steady / tensors",
 }
 
 
@@ -31,6 +32,7 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
         return
     found = run.result or []
     rows = pd.DataFrame(found)
+    st.markdown("\n".join(f"- {sentence}" for sentence in wording.smaller_sentences(found)))
     unit = stored.unit()
     alt = charts.size_alt(rows, unit)
     left, right = st.columns(2, gap="medium")
@@ -83,12 +85,15 @@ def _table(found: Sequence[Mapping[str, Any]]) -> None:
             for row in found
         ]
     )
+    if "added_steady_bytes" in rows:
+        rows["steady_share"] = rows["added_steady_bytes"] / rows["total_bytes"]
     shown = {column: title for column, title in COLUMNS.items() if column in rows}
     st.dataframe(
         rows[list(shown)].rename(columns=shown),
         hide_index=True,
         column_config={
-            title: st.column_config.NumberColumn(format="localized") for title in list(shown.values())[1:]
+            title: st.column_config.NumberColumn(format="%.2f" if column == "steady_share" else "localized")
+            for column, title in list(shown.items())[1:]
         },
         alt=charts.size_alt(rows, 1),
     )

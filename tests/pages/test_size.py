@@ -88,6 +88,7 @@ def test_resident_memory_is_shown_without_its_baseline(measured: None) -> None:
     assert table.loc["qint8", "process before loading"] == BASELINE
     assert table.loc["qint8", "added, steady"] == ROWS[1]["total_bytes"] + 30_000
     assert table.loc["qint8", "added, peak"] == 2 * ROWS[1]["total_bytes"]
+    assert table.loc["qint8", "steady / tensors"] == pytest.approx(1 + 30_000 / 1_407_008)
 
 
 def test_what_an_older_version_measured_still_shows_and_is_measured_again(plan: accuracy.Plan) -> None:
@@ -132,7 +133,7 @@ def test_the_riddle_goes_from_the_notebooks_figures_to_the_true_ones(measured: N
     assert disk.loc["float16 unpacked to float32 to be saved", "float16"] == 2_000_000
     assert disk.loc["= on disk, all", "float16"] == ROWS[2]["disk_bytes"]
     shown = text_of(at)
-    assert "**float16**'s file is not smaller than float32's" in shown
+    assert "**float16**'s file is not smaller than fp32's; its tensors in memory are 1.8 times smaller" in shown
     assert "you look at `dinov2_vits14_reg_lc`" in shown  # the notebook's model is another one
     assert any("view=riddle" in link.proto.query_string for link in at.get("page_link"))
 
