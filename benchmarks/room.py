@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-from vitquant import catalog, exports, machine, room
+from vitquant import catalog, formats, machine, room
 
 IN_A_PROCESS = """
 import resource, sys
@@ -41,7 +41,7 @@ def main() -> None:
     print(f"{machine.machine_name()}, torch {machine.version_of('torch')}")
     print(f"{model.name}: {float32_bytes:,} bytes")
     print(f"{'what':12} {'peak bytes added':>18} {'times':>6} {'estimate':>9}")
-    for what in ("size", "bits", *exports.FORMATS):
+    for what in ("size", "bits", *formats.FORMATS):
         with tempfile.TemporaryDirectory() as folder:
             done = subprocess.run(
                 [sys.executable, "-c", IN_A_PROCESS, what, model.name],

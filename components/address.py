@@ -19,7 +19,7 @@ COST, STEP = "cost", "step"
 BITS, GRANULARITY = "bits", "granularity"
 RUN, FIRST, SECOND, FIGURE = "run", "first", "second", "figure"
 PRESET, DISK, MEMORY, LATENCY = "preset", "disk", "memory", "latency"
-WITH, AT, BYTES, FORMAT = "with", "at", "bytes", "format"
+WITH, AT, BYTES, FORMAT, GROUP = "with", "at", "bytes", "format", "group"
 VARIANT, VERDICT, VERSUS, PAIR, ANSWER = "variant", "verdict", "versus", "pair", "answer"
 CLASS, WORDS, LOW, HIGH, ORDER, SEED, VIEW = "class", "words", "from", "to", "order", "seed", "view"
 
@@ -29,7 +29,7 @@ KNOWN = _SUBJECT | _FILTER | {PAGE, PICTURE, UNIT, BESIDE, SHOWN, COST, STEP, VI
 KNOWN |= {RUN, FIRST, SECOND, FIGURE}
 KNOWN |= {BITS, GRANULARITY}
 KNOWN |= {PRESET, DISK, MEMORY, LATENCY}
-KNOWN |= {WITH, AT, BYTES, FORMAT}
+KNOWN |= {WITH, AT, BYTES, FORMAT, GROUP}
 
 _REMEMBERED = {MODEL, WEIGHTS, DATASET, SIZE, MEASURED, UNIT, VARIANT}
 _SPELLED_OUT = _REMEMBERED | {VERDICT, VERSUS, ORDER}

@@ -15,7 +15,7 @@ from vitquant import accuracy, catalog, datasets, gallery, machine, paths, sampl
 from vitquant.errors import InputError
 from vitquant.gallery import AnswerSet, Conditions, Subject
 from vitquant.measurements import AccuracyRequest
-from vitquant.variants import RECIPES, why_unavailable
+from vitquant.variants import usable
 
 WITHOUT_WEIGHTS = "dinov2_vits14_reg_lc"
 """What is preselected where nothing is measured and no weights are here: the quickest to try."""
@@ -94,7 +94,7 @@ def with_todays_answers(db: sqlite3.Connection, chosen: Choices) -> Choices:
 
 def usable_variants() -> list[str]:
     """The variants that this machine's engine can run."""
-    return [name for name in RECIPES if why_unavailable(name, machine.engine()) is None]
+    return list(usable(machine.engine()))
 
 
 def first_accuracy_request(subject: Subject) -> AccuracyRequest:

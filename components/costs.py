@@ -9,7 +9,7 @@ import streamlit as st
 
 from components import address, pictures, provenance, queue
 from components.choices import Choices, usable_variants
-from vitquant import catalog, charts, gallery, machine, statistics, wording
+from vitquant import catalog, charts, gallery, machine, statistics, units, wording
 from vitquant.accuracy import REFERENCE
 from vitquant.gallery import AnswerSet, Subject
 from vitquant.measurements import LatencyRequest
@@ -81,7 +81,7 @@ def _lost(row: Mapping[str, Any], reference: Mapping[str, Any]) -> str:
 def _smaller(name: str, sizes: Mapping[str, Mapping[str, Any]], times_smaller: float | None) -> str:
     if name not in sizes:
         return "size not measured yet"
-    disk, memory = (sizes[name][column] / charts.MB for column in ("disk_bytes", "total_bytes"))
+    disk, memory = (sizes[name][column] / units.MB for column in ("disk_bytes", "total_bytes"))
     size = f"{disk:,.1f} MB on disk, {memory:,.1f} MB in memory"
     if name == REFERENCE or times_smaller is None:
         return f"**{size}**"
@@ -142,7 +142,7 @@ def trade_off(db: sqlite3.Connection, subject: Subject, answers: AnswerSet) -> N
     rows = gallery.accuracy_rows(db, answers)
     timed = gallery.latency_rows(db, subject)
     measured = {
-        DISK: {name: row["disk_bytes"] / charts.MB for name, row in gallery.size_rows(db, subject).items()},
+        DISK: {name: row["disk_bytes"] / units.MB for name, row in gallery.size_rows(db, subject).items()},
         TIME: {row["variant"]: row["median_s"] * 1e3 for row in timed[1]} if timed else {},
     }
     available = [title for title, costs in measured.items() if any(row["variant"] in costs for row in rows)]

@@ -10,7 +10,7 @@ import streamlit as st
 from components import address, choices, frame, pictures, presenting, rounded
 from components.choices import Choices
 from components.presenting import Link
-from vitquant import browse, catalog, charts, datasets, gallery, rounding
+from vitquant import browse, catalog, datasets, gallery, rounding, units
 from vitquant.accuracy import REFERENCE
 from vitquant.browse import Filter, Picture
 from vitquant.gallery import AnswerSet
@@ -178,7 +178,7 @@ def _saved(scene: Scene) -> None:
     st.markdown(f"How many such models fit into **{room:,} MB** of memory?")
     names = [name for name in gallery.in_order(sizes) if name in scene.answers.series]
     for column, name in zip(st.columns(len(names), gap="medium"), names, strict=True):
-        total = sizes[name]["total_bytes"] / charts.MB
+        total = sizes[name]["total_bytes"] / units.MB
         with column, st.container(border=True):
             pictures.heading(name, RECIPES[name].summary if name in RECIPES else None)
             st.metric(

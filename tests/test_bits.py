@@ -17,7 +17,6 @@ from tests.test_cli import answer, imported_nothing_heavy, vitquant
 from vitquant import (
     bits,
     bits_charts,
-    charts,
     compare,
     database,
     datasets,
@@ -31,6 +30,7 @@ from vitquant import (
     rounding,
     runs,
     sample,
+    units,
     weights,
     wording,
 )
@@ -268,11 +268,11 @@ def test_the_finding_claims_no_difference_where_intervals_overlap() -> None:
 def test_the_charts_say_in_words_what_they_draw() -> None:
     rows = pd.DataFrame(made({(3, "tensor"): 0.4}))
     assert "3 bits per tensor: 40.0% (35.0% to 45.0%)" in bits_charts.agreement_alt(rows)
-    assert "Computed size in MiB" in bits_charts.size_alt(rows, charts.MIB)
+    assert "Computed size in MiB" in bits_charts.size_alt(rows, units.MIB)
     assert "4 bits per channel: 24.0 dB" in bits_charts.error_alt(rows)
     figures = (
         bits_charts.agreement(rows),
-        bits_charts.size(rows, charts.MB),
+        bits_charts.size(rows, units.MB),
         bits_charts.error(rows),
     )
     for figure in figures:
@@ -312,3 +312,15 @@ def test_the_command_refuses_nonsense_with_a_sentence(data_dir: Path) -> None:
     done = vitquant("benchmark", "bits", "--dataset", "tiny-imagenet", status=2)
     assert "prepare tiny-imagenet" in done.stderr
     assert imported_nothing_heavy(done)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2, 3, 4])
+def test_a_run_that_stopped_half_way_is_told_as_far_as_it_came(kept: int) -> None:
+    settings = [(32, bits.ORIGINAL), *bits.SETTINGS][:kept]
+    rows = [
+        {"bits": count, "granularity": granularity, "n": 8, "agree": 1.0, "agree_low": 0.7, "agree_high": 1.0}
+        for count, granularity in settings
+    ]
+    sentences = wording.bits_sentences(rows)
+    assert all("fp32" in sentence or "one scale" in sentence for sentence in sentences)
+    assert bool(sentences) == (kept > 1)

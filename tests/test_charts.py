@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from vitquant import charts, wording
+from vitquant import charts, units, wording
 from vitquant.variants import RECIPES
 
 ACCURACY = [
@@ -51,12 +51,12 @@ def test_latency_shows_milliseconds_and_keeps_equal_times_apart() -> None:
     assert figure.layout.xaxis.type == "log"
 
 
-@pytest.mark.parametrize(("unit", "shown"), [(charts.MB, "26.6 MB"), (charts.MIB, "25.3 MiB")])
+@pytest.mark.parametrize(("unit", "shown"), [(units.MB, "26.6 MB"), (units.MIB, "25.3 MiB")])
 def test_size_keeps_to_the_unit(unit: int, shown: str) -> None:
     rows = pd.DataFrame(SIZE)
     disk = charts.disk(rows, unit)
     assert disk.layout.annotations[0].text == shown
-    assert disk.layout.xaxis.title.text == charts.unit_name(unit) == shown.split()[1]
+    assert disk.layout.xaxis.title.text == units.name(unit) == shown.split()[1]
     memory = charts.memory(rows, unit)
     assert sum(bar.x[0] for bar in memory.data) == pytest.approx(26_455_848 / unit)
     assert len({bar.marker.pattern.shape for bar in memory.data}) == 2
@@ -66,7 +66,7 @@ def test_backgrounds_are_transparent_for_both_themes() -> None:
     for figure in (
         charts.accuracy(pd.DataFrame(ACCURACY)),
         charts.latency(pd.DataFrame(LATENCY)),
-        charts.disk(pd.DataFrame(SIZE), charts.MB),
+        charts.disk(pd.DataFrame(SIZE), units.MB),
     ):
         assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
 
@@ -76,7 +76,7 @@ def test_every_chart_can_be_read_aloud() -> None:
         pd.DataFrame(ACCURACY)
     )
     assert "qint8 at 8x70: 50 ms, 2.00 times as fast as fp32" in charts.latency_alt(pd.DataFrame(LATENCY))
-    assert "qint8: 26.6 on disk, 26.5 in memory" in charts.size_alt(pd.DataFrame(SIZE), charts.MB)
+    assert "qint8: 26.6 on disk, 26.5 in memory" in charts.size_alt(pd.DataFrame(SIZE), units.MB)
 
 
 def test_sentences_claim_no_more_than_the_test_carries() -> None:

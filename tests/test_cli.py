@@ -320,6 +320,7 @@ def test_a_damaged_store_is_a_sentence(data_dir: Path) -> None:
 # ---- latency, size, profile --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_size_is_a_bare_list_of_rows_and_stored(data_dir: Path) -> None:
     words = ["benchmark", "size", *SMALL, "--variants", "fp32,qint8,float16", "--json"]
     rows = {row["variant"]: row for row in answer(*words)}

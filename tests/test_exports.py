@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from importlib import util
@@ -19,9 +20,13 @@ from torch import nn
 from tests.conftest import ROOT, missing
 from tests.test_cli import vitquant
 from vitquant import (
+    catalog,
+    children,
     database,
     datasets,
+    dinov2,
     exports,
+    formats,
     images,
     jobs,
     machine,
@@ -112,7 +117,7 @@ def usable(variant: str) -> str:
 def needs_onnx() -> None:
     lacking = [name for name in ONNX if util.find_spec(name) is None]
     if lacking:
-        missing(f"the optional {' and '.join(lacking)}: python -m pip install -r {exports.ONNX_REQUIREMENTS}")
+        missing(f"the optional {' and '.join(lacking)}: python -m pip install -r {formats.ONNX_REQUIREMENTS}")
 
 
 @pytest.mark.parametrize(
@@ -230,6 +235,7 @@ def test_an_export_has_all_that_goes_along(data_dir: Path, tmp_path: Path, pictu
     assert not list(data_dir.glob("exports/.*"))
 
 
+@pytest.mark.slow
 def test_what_was_made_is_not_made_again_unless_it_is_gone(data_dir: Path) -> None:
     request = ask("fp32", "program", pictures=2)
     _, archive = made(request)
@@ -241,6 +247,59 @@ def test_what_was_made_is_not_made_again_unless_it_is_gone(data_dir: Path) -> No
     assert again == archive
     with database.opened() as db:
         assert len(runs.find(db, kind="export")) == 2
+    vitquant("runs", "delete", "2")
+    assert not archive.exists()  # what nobody knows of any more must not fill the disk
+
+
+def test_a_program_takes_any_number_of_pictures_at_once(tmp_path: Path) -> None:
+    model = models.load(weights.resolve("sample"))
+    for name in ("fp32", "qint8", "float16"):
+        if variants.why_unavailable(name, machine.engine()):
+            continue
+        variant = variants.build(model, name, machine.engine())
+        torch_files.save_program(variant, tmp_path / f"{name}.pt", 70)
+        program = torch.jit.load(tmp_path / f"{name}.pt")
+        for batch in (1, 3, 5):
+            inputs = torch.randn(batch, 3, 70, 70, generator=torch.Generator().manual_seed(batch))
+            with torch.inference_mode():
+                assert torch.allclose(program(inputs), variant(inputs), atol=1e-4), (name, batch)
+
+
+def test_the_architecture_that_goes_along_has_the_catalogs_patches() -> None:
+    assert dinov2.PATCH_SIZE == catalog.PATCH_SIZE
+
+
+@pytest.mark.slow
+def test_a_cancelled_export_leaves_nothing_behind(data_dir: Path) -> None:
+    with database.opened() as db:
+        run = jobs.start(db, ask("float16", "state-dict", pictures=1400))
+        exported = data_dir / "exports"
+        wait_until(lambda: any(exported.glob(".making-*/export/*")) or runs.get(db, run.id).is_over)
+        runs.request_cancel(db, run.id)
+        wait_until(lambda: runs.get(db, run.id).is_over)
+        assert runs.get(db, run.id).state == "cancelled"
+    assert [file for file in exported.rglob("*") if file.is_file()] == []
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 120
+    while not is_so():
+        assert time.monotonic() < until, "it did not come about"
+        time.sleep(0.02)  # between two looks; nothing tells us from outside
+
+
+def test_the_card_tells_no_path_of_this_machine(data_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "secret-project" / "mine"
+    folder.mkdir(parents=True)
+    for file in weights.resolve("sample").files:
+        (folder / file.name).write_bytes(file.read_bytes())
+    request = ExportRequest("sample", str(folder), ("fp32",), "program", "sample", 2)
+    _, archive = made(request)
+    with zipfile.ZipFile(archive) as zipped:
+        card = zipped.read(f"{archive.stem}/README.md").decode()
+    assert "secret-project" not in card
+    assert "- weights: mine (digest " in card
+    assert "accuracy on sample: not measured" in card  # what is stored is of other weights
 
 
 def test_a_file_that_answers_otherwise_is_not_offered(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +315,7 @@ def test_a_file_that_answers_otherwise_is_not_offered(data_dir: Path, monkeypatc
 def test_a_file_that_does_not_load_again_is_a_sentence(tmp_path: Path, pictures: list[Path]) -> None:
     folder = tmp_path / "broken"
     folder.mkdir()
-    for name, source in exports.FORMATS["program"].code.items():
+    for name, source in formats.FORMATS["program"].code.items():
         (folder / name).write_bytes((ROOT / "vitquant" / source).read_bytes())
     with pytest.raises(VitquantError, match=r"did not work when it was loaded again: FileNotFoundError"):
         exports.answers_of(folder, pictures)
@@ -275,6 +334,7 @@ def test_a_file_that_does_not_load_again_is_a_sentence(tmp_path: Path, pictures:
         (["--image-size", "71"], "70 or 84"),
         (["--dataset", "tiny-imagenet"], "tiny-imagenet is not here yet"),
         (["--model", "sampel"], "did you mean sample"),
+        (["--pictures", "0"], "take 1 or more"),
     ],
 )
 def test_what_cannot_be_exported_is_a_sentence(
@@ -285,13 +345,17 @@ def test_what_cannot_be_exported_is_a_sentence(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_export_replaces_nothing(data_dir: Path, tmp_path: Path) -> None:
+def test_an_export_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     (tmp_path / "mine.zip").write_text("mine")
-    for out in ("mine", "mine.zip", "mine.zip/below"):
-        refused = vitquant("export", "--model", "sample", "--out", tmp_path / out, status=2)
-        assert "is there already" in refused.stderr or "Nothing can be written into" in refused.stderr
+    for out in ("mine", "mine.zip", "mine.zip/below", "x" * 300, "mine.tar.gz"):
+        with pytest.raises(InputError, match=r"is there already|Nothing can be written|ends with .zip"):
+            exports.check_out(tmp_path / out)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(InputError, match="is there already"):
+        exports.check_out(Path("."))  # it could not be replaced by the export
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
     assert (tmp_path / "mine.zip").read_text() == "mine"
 
@@ -313,19 +377,21 @@ def test_a_place_that_cannot_be_written_is_a_sentence_and_keeps_nothing(tmp_path
         exports.check_out(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("format", [*exports.FORMATS])
+@pytest.mark.parametrize("what", [*formats.FORMATS, "size"])
 @pytest.mark.slow
-def test_a_disk_that_fills_up_leaves_no_partial_file(data_dir: Path, tmp_path: Path, format: str) -> None:
+def test_a_disk_that_fills_up_leaves_no_partial_file(data_dir: Path, tmp_path: Path, what: str) -> None:
     """No file may grow beyond some megabytes here, which is what a full disk is to whoever writes one."""
-    if "onnx" in format:
+    if "onnx" in what:
         needs_onnx()
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4_500_000, 4_500_000))
 
-    words = ["export", "--model", "sample", "--pictures", "2"]
+    words = ["export", "--model", "sample", "--pictures", "2", "--format", what, "--out", str(tmp_path / "out")]
+    if what == "size":
+        words = ["benchmark", "size", "--model", "sample"]
     done = subprocess.run(
-        [sys.executable, "-m", "vitquant", *words, "--format", format, "--out", str(tmp_path / "out")],
+        [sys.executable, "-m", "vitquant", *words],
         cwd=ROOT,
         env=dict(os.environ),
         capture_output=True,
@@ -343,10 +409,26 @@ def test_a_disk_that_fills_up_leaves_no_partial_file(data_dir: Path, tmp_path: P
 def test_without_the_optional_packages_onnx_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     found: Callable[[str], object] = util.find_spec
     monkeypatch.setattr(util, "find_spec", lambda name: None if name in ONNX else found(name))
-    problem = exports.why_not("onnx", "fp32")
+    problem = formats.why_not("onnx", "fp32")
     assert problem is not None
     assert "pip install -r requirements-onnx.txt" in problem
-    assert exports.why_not("program", "fp32") is None
+    assert formats.why_not("program", "fp32") is None
+
+
+def test_a_damaged_archive_is_a_sentence_and_no_export(data_dir: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "damaged.zip"
+    archive.write_bytes(b"PK no more")
+    with pytest.raises(VitquantError, match="could not be written"):
+        exports.unpack(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_process_that_is_killed_is_told_as_such(tmp_path: Path) -> None:
+    words = "import os, sys; print('some warning', file=sys.stderr); os.kill(os.getpid(), 9)"
+    with pytest.raises(VitquantError, match="ended by signal 9, most likely because memory ran out"):
+        children.run(["-c", words], what="The process", cwd=tmp_path)
+    with pytest.raises(VitquantError, match=r"^it is broken$"):
+        children.run(["-c", "import sys; sys.exit('it is broken')"], what="The process", cwd=tmp_path)
 
 
 def test_what_a_killed_export_left_is_cleared_by_the_next(data_dir: Path) -> None:
@@ -359,6 +441,7 @@ def test_what_a_killed_export_left_is_cleared_by_the_next(data_dir: Path) -> Non
     assert list((data_dir / "exports").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_terminal_gives_a_folder_or_an_archive(data_dir: Path, tmp_path: Path) -> None:
     words = ["export", "--model", "sample", "--variant", "fp32", "--pictures", "2"]
     shown = vitquant(*words, "--out", tmp_path / "mine.zip")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from vitquant import catalog, database, exports, jobs, room
+from vitquant import catalog, database, formats, jobs, room
 from vitquant.errors import InputError
 from vitquant.measurements import BitsRequest, ExportRequest, Request, SizeRequest
 
@@ -75,6 +75,6 @@ def test_room_on_a_disk_is_asked_of_the_nearest_folder_that_is_there(tmp_path: P
 
 
 def test_every_export_and_every_heavy_run_has_an_estimate() -> None:
-    assert {*exports.FORMATS, "size", "bits"} == set(room.COPIES)
+    assert {*formats.FORMATS, "size", "bits"} == set(room.COPIES)
     small, large = (room.needed_bytes(catalog.model(name), "size") for name in ("sample", GIANT))
     assert small < large

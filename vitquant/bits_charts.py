@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from vitquant import charts
+from vitquant import charts, units
 from vitquant.accuracy import REFERENCE
 from vitquant.bits import CHANNEL, GRANULARITIES, ORIGINAL, TENSOR
 from vitquant.charts import VariantStyle
@@ -44,8 +44,8 @@ def agreement_alt(rows: pd.DataFrame) -> str:
 
 
 def size(rows: pd.DataFrame, unit: int) -> go.Figure:
-    """What the model would take, computed. unit: charts.MB or charts.MIB."""
-    name = charts.unit_name(unit)
+    """What the model would take, computed. unit: units.MB or units.MIB."""
+    name = units.name(unit)
     figure = _by_bits(rows, "size_bytes", 1 / unit, ",.2f", unit=f" {name}")
     for row in rows[rows["granularity"] == ORIGINAL].to_dict("records"):
         figure.add_hline(
@@ -68,7 +68,7 @@ def size_alt(rows: pd.DataFrame, unit: int) -> str:
         + f": {row['size_bytes'] / unit:,.2f}"
         for row in rows.to_dict("records")
     ]
-    return f"Computed size in {charts.unit_name(unit)}. {'; '.join(parts)}."
+    return f"Computed size in {units.name(unit)}. {'; '.join(parts)}."
 
 
 def error(rows: pd.DataFrame) -> go.Figure:

@@ -9,8 +9,8 @@ from typing import Any
 
 from vitquant.candidates import Candidate
 from vitquant.errors import InputError
+from vitquant.units import MB, MIB, bytes_words, seconds_words
 
-MB, MIB = 10**6, 2**20
 BYTE_UNITS = {
     "B": 1, "KB": 10**3, "MB": MB, "GB": 10**9, "TB": 10**12,
     "KIB": 2**10, "MIB": MIB, "GIB": 2**30, "TIB": 2**40,
@@ -20,6 +20,15 @@ MOST_BYTES = 10**18
 WORTH_TELLING = 1.2
 """A variant about as accurate as the best is named where it is so many times smaller."""
 MOST_SECONDS = 86_400.0
+
+WHAT_DISK_IS = (
+    "Disk is the smaller of torch's own file and of the state dict that Take it away makes, where float16 "
+    "takes two bytes."
+)
+WHAT_MEMORY_IS = (
+    "Memory is what a variant adds, at its peak and with one picture of 70 × 70, to a process that has torch "
+    "and timm ready"
+)
 
 DISK, MEMORY, LATENCY = "disk", "memory", "latency"
 """What a budget may limit."""
@@ -75,17 +84,17 @@ class Verdict:
 
 
 def parse_bytes(text: str, what: str = "an amount of bytes") -> int:
-    """Bytes from "64MB", "64 MiB", "1.5GB" or "100000". MB is 10^6 bytes and MiB 2^20.
+    """Bytes from "64MB", "64 MiB", "1.5GB" or "512B". MB is 10^6 bytes and MiB 2^20.
 
     Raises InputError where that is none. what: names the thing in its sentence.
     """
     number, unit = _number_and_unit(text)
-    if number is None or (unit and unit not in BYTE_UNITS):
+    if number is None or unit not in BYTE_UNITS:
         raise InputError(
             f"{text!r} is not {what}: write a number with its unit, as 64MB (10^6 bytes each) or 64MiB "
-            "(2^20 bytes each); kB, GB, KiB and GiB can be had too."
+            "(2^20 bytes each); B, kB, GB, KiB and GiB can be had too."
         )
-    count = round(number * BYTE_UNITS[unit or "B"])
+    count = round(number * BYTE_UNITS[unit])
     if not 1 <= count <= MOST_BYTES:
         raise InputError(f"{text!r} is not {what}: take from 1 byte up to {MOST_BYTES // 10**9:,} GB.")
     return count
@@ -108,25 +117,9 @@ def _number_and_unit(text: str) -> tuple[float | None, str]:
     return (float(match[1]), match[2].upper()) if match else (None, "")
 
 
-def bytes_words(count: float, unit: int) -> str:
-    """Bytes for people. unit: MB or MIB, the number of bytes in one."""
-    return f"{_digits(count / unit)} {'MiB' if unit == MIB else 'MB'}"
-
-
-def seconds_words(seconds: float) -> str:
-    """Seconds for people."""
-    return f"{_digits(seconds * 1e3)} ms" if seconds < 1 else f"{_digits(seconds)} s"
-
-
 def words(what: str, figure: float, unit: int) -> str:
     """A figure of this kind for people."""
     return seconds_words(figure) if what == LATENCY else bytes_words(figure, unit)
-
-
-def _digits(value: float) -> str:
-    if value < 10:
-        return f"{value:.3g}"
-    return f"{value:,.1f}".removesuffix(".0") if value < 1000 else f"{value:,.0f}"
 
 
 # Judging
@@ -175,7 +168,6 @@ def plain(candidate: Candidate, verdict: Verdict, unit: int) -> dict[str, Any]:
     """A judged candidate, ready for JSON."""
     return {
         **asdict(candidate),
-        "is_random": candidate.is_random,
         "verdict": verdict.answer,
         "why": verdict_words(verdict, unit),
         "broken": [{**asdict(excess), "over": excess.over} for excess in verdict.broken],
@@ -205,7 +197,16 @@ def verdict_words(verdict: Verdict, unit: int) -> str:
     return "fits"
 
 
-def answer_sentences(judged: Sequence[Judged], unit: int) -> list[str]:
+def runtime_beyond(judged: Sequence[Judged], budget: Budget) -> int | None:
+    """What the process itself takes before it loads any model, in bytes, where that is more than the limit of
+    memory: then what fits fits beside a smaller runtime than torch only."""
+    baselines = [one.baseline_bytes for one, _ in judged if one.baseline_bytes is not None]
+    if budget.memory_bytes is None or not baselines or min(baselines) <= budget.memory_bytes:
+        return None
+    return min(baselines)
+
+
+def answer_sentences(judged: Sequence[Judged], budget: Budget, unit: int) -> list[str]:
     """What fits, in plain sentences: how many, the most accurate of them, and what could change that."""
     fitting, unknown, too_much = (
         [one for one in judged if one[1].answer == answer] for answer in (FITS, UNKNOWN, TOO_MUCH)
@@ -214,8 +215,19 @@ def answer_sentences(judged: Sequence[Judged], unit: int) -> list[str]:
         ruled_out = f" Computed from the numbers alone, {len(too_much)} cannot fit." if too_much else ""
         return [f"**Nothing is measured yet**, so nothing is known to fit.{ruled_out}"]
     found = []
+    runtime = runtime_beyond(judged, budget)
+    if runtime:
+        found.append(
+            f"**Nothing fits with torch**: its process takes {bytes_words(runtime, unit)} of memory before it "
+            "loads any model, more than the limit."
+        )
     if fitting:
-        found += [f"**{len(fitting)} of {len(judged)} fit.**", *_best([candidate for candidate, _ in fitting])]
+        found.append(
+            f"Beside a smaller runtime {len(fitting)} of {len(judged)} would."
+            if runtime
+            else f"**{len(fitting)} of {len(judged)} fit.**"
+        )
+        found += _best([candidate for candidate, _ in fitting])
     elif unknown:
         found.append(f"**None of the {len(judged)} is known to fit.**")
     else:
@@ -230,8 +242,6 @@ def _best(fitting: Sequence[Candidate]) -> list[str]:
     """The most accurate, and what else its interval leaves as likely."""
     known = [candidate for candidate in fitting if candidate.top1 is not None]
     if not known:
-        if all(candidate.is_random for candidate in fitting):
-            return ["With random weights: their accuracy means nothing."]
         return ["How accurate they are was not measured."]
     best, *others = known
     row = best.accuracy or {}
@@ -277,101 +287,3 @@ def listed(names: Iterable[str]) -> str:
     """Names as a sentence has them: "disk, memory and time"."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
-
-
-# Presets
-
-
-@dataclass(frozen=True)
-class Source:
-    """A page that a figure comes from."""
-
-    title: str
-    url: str
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A budget that somebody has published, or that follows from what they have."""
-
-    title: str
-    budget: Budget
-    says: str  # what the sources say, in our words, and how it is read here
-    sources: tuple[Source, ...]
-
-
-PRESETS = {
-    "github-file": Preset(
-        "One file on GitHub",
-        Budget(disk_bytes=100 * MIB),
-        "GitHub refuses files of more than 100 MiB that are not stored with Git LFS.",
-        (
-            Source(
-                "GitHub Docs: About large files on GitHub",
-                "https://docs.github.com/en/repositories/working-with-files/managing-large-files/"
-                "about-large-files-on-github",
-            ),
-        ),
-    ),
-    "pypi-file": Preset(
-        "One file on PyPI",
-        Budget(disk_bytes=104_857_600),
-        "PyPI takes files of up to 100.0 MB unless more was granted; its code has 100 × 1024 × 1024 bytes.",
-        (Source("PyPI Docs: Storage Limits", "https://docs.pypi.org/project-management/storage-limits"),),
-    ),
-    "lambda": Preset(
-        "AWS Lambda, zip, smallest memory",
-        Budget(disk_bytes=262_144_000, memory_bytes=128_000_000),
-        "A function from a zip archive takes up to 250 MB unzipped, its layers included (262,144,000 bytes, "
-        "as the command line prints them). It gets 128 MB of memory unless given more, up to 10,240 MB; read "
-        "here as 128,000,000 bytes. Code, libraries and model share both.",
-        (
-            Source(
-                "AWS: Configure Lambda function memory",
-                "https://docs.aws.amazon.com/lambda/latest/dg/resource-model.html",
-            ),
-            Source(
-                "AWS: Use GetAccountSettings with a CLI",
-                "https://docs.aws.amazon.com/lambda/latest/dg/example_lambda_GetAccountSettings_section.html",
-            ),
-        ),
-    ),
-    "pi-zero-2w": Preset(
-        "Raspberry Pi Zero 2 W",
-        Budget(memory_bytes=536_870_912),
-        "The board has 512 MB of memory in all (536,870,912 bytes, as the Linux device tree has it), which "
-        "the system and everything else that runs there share with the model.",
-        (
-            Source(
-                "Raspberry Pi Documentation: Raspberry Pi hardware",
-                "https://www.raspberrypi.com/documentation/computers/raspberry-pi.html",
-            ),
-        ),
-    ),
-    "nano-33-ble": Preset(
-        "Arduino Nano 33 BLE Sense",
-        Budget(disk_bytes=1_000_000, memory_bytes=256_000),
-        "Its nRF52840 has 1 MB of flash and 256 KB of SRAM, read here as 1,000,000 and 256,000 bytes; the "
-        "program shares both with the model.",
-        (Source("Arduino: Nano 33 BLE Sense", "https://docs.arduino.cc/hardware/nano-33-ble-sense"),),
-    ),
-    "instant": Preset(
-        "Feels instantaneous",
-        Budget(latency_s=0.1),
-        "The draft calls an answer slow that an input has to wait for longer than 100 ms.",
-        (Source("W3C Editor's Draft: Event Timing API", "https://w3c.github.io/event-timing"),),
-    ),
-    "camera-30": Preset(
-        "A camera at 30 pictures a second",
-        Budget(latency_s=1 / 30),
-        "The camera modules film 1080p at 30 pictures a second; 1000 ms / 30 leave 33.3 ms for each (our "
-        "arithmetic).",
-        (
-            Source(
-                "Raspberry Pi Documentation: About the Camera Modules",
-                "https://www.raspberrypi.com/documentation/accessories/camera.html",
-            ),
-        ),
-    ),
-}
-"""By the name that an address has for them."""

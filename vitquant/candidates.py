@@ -4,19 +4,16 @@ time, each from its newest measurement. Queries only; imports neither torch nor 
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vitquant import catalog, gallery, machine, runs, sample, weights
+from vitquant import catalog, gallery, machine, resident, runs, sample, weights
+from vitquant.catalog import ModelSpec
 from vitquant.errors import InputError
 from vitquant.gallery import ENOUGH, Conditions, Subject
 from vitquant.runs import Run
-from vitquant.variants import RECIPES, why_unavailable
-
-LEAST_BYTES_A_NUMBER = {"fp32": 4, "qint8": 1, "float16": 2}
-"""What a file holds at least for each of the model's numbers, by variant (layers that a recipe leaves alone
-keep 4). It can rule out a model that was not measured; it is no measurement."""
+from vitquant.variants import recipe, usable
 
 
 @dataclass(frozen=True)
@@ -27,6 +24,7 @@ class Origin:
     measured_at: str
     shipped: bool  # came with the project; not measured here
     changes: tuple[str, ...]  # what has changed since it was measured here; nothing where it holds
+    random_weights: bool = False  # measured with random weights, which take as much space and time
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Candidate:
     """One variant of one model with its weights. A figure that was not measured is None."""
 
     model: str
-    weights: str  # "hub", "bundled", "random" or a folder
+    weights: str  # "hub", "bundled" or a folder
     variant: str
     weights_here: bool  # whether it can be measured here without fetching anything
     accuracy: Mapping[str, Any] | None = None  # as accuracy.rows gives it, on the dataset asked for
@@ -48,22 +46,16 @@ class Candidate:
     origins: Mapping[str, Origin] = field(default_factory=dict)  # by "accuracy", "size" and "latency"
 
     @property
-    def is_random(self) -> bool:
-        return self.weights == "random"
-
-    @property
     def top1(self) -> float | None:
-        """What it is ranked by: the share of pictures it has right. With random weights that means nothing,
-        so there is none."""
-        return None if self.is_random or self.accuracy is None else float(self.accuracy["top1"])
+        """What it is ranked by: the share of pictures it has right."""
+        return None if self.accuracy is None else float(self.accuracy["top1"])
 
     @property
     def label(self) -> str:
         """What to call it; the weights are named where they are not the model's own."""
         if self.weights == catalog.model(self.model).home:
             return f"{self.model} · {self.variant}"
-        named = "random weights" if self.is_random else f"weights {Path(self.weights).name}"
-        return f"{self.model} · {self.variant} ({named})"
+        return f"{self.model} · {self.variant} (weights {Path(self.weights).name})"
 
     @property
     def is_measured(self) -> bool:
@@ -72,8 +64,9 @@ class Candidate:
 
 
 def find(db: sqlite3.Connection, dataset: str, image_size: int, dataset_digest: str | None) -> list[Candidate]:
-    """Every model of the catalog, with its own weights and any others of which something is stored, in every
-    variant that this machine can run.
+    """Every model of the catalog, with its own weights and any folder's of which something is stored, in every
+    variant that this machine can run. Random weights are no candidates; their size and time stand in where the
+    model's own were not measured.
 
     dataset_digest: today's pictures, which tells whether an accuracy is stale; None where they are not here.
     """
@@ -83,36 +76,56 @@ def find(db: sqlite3.Connection, dataset: str, image_size: int, dataset_digest: 
     }
     found = []
     for spec in catalog.MODELS.values():
-        sources = [spec.home, *sorted(source for model, source in others if model == spec.name)]
-        for source in dict.fromkeys(sources):
-            subject = Subject(spec.name, source, dataset, image_size)
+
+        def of(source: str, spec: ModelSpec = spec) -> list[Candidate]:
             # The samples' answers come with the project, their sizes too.
             is_stored = (spec.name, source) in others | shipped
-            of_source = _of(db, subject, dataset_digest, is_stored=is_stored)
-            if source == spec.home or any(candidate.is_measured for candidate in of_source):
-                found += of_source
+            subject = Subject(spec.name, source, dataset, image_size)
+            return _of(db, subject, dataset_digest, is_stored=is_stored)
+
+        own = of(spec.home)
+        if (spec.name, RANDOM) in others:
+            own = [_filled(mine, of_random) for mine, of_random in zip(own, of(RANDOM), strict=True)]
+        found += own
+        for source in sorted(source for model, source in others if model == spec.name):
+            if source not in (spec.home, RANDOM):
+                found += [one for one in of(source) if one.is_measured]
     return found
 
 
-def usable_variants() -> list[str]:
-    """The variants that this machine's engine can run."""
-    return [name for name in RECIPES if why_unavailable(name, machine.engine()) is None]
+RANDOM = "random"
+
+
+def _filled(own: Candidate, of_random: Candidate) -> Candidate:
+    """A variant with its own weights; what was not measured of its size and time is what random ones take."""
+    changed: dict[str, Any] = {}
+    origins = dict(own.origins)
+    for kind, figures in (
+        ("size", ("disk_bytes", "memory_bytes", "baseline_bytes")),
+        ("latency", ("latency_s", "threads", "is_noisy")),
+    ):
+        if kind not in origins and kind in of_random.origins:
+            changed |= {name: getattr(of_random, name) for name in figures}
+            origins[kind] = replace(of_random.origins[kind], random_weights=True)
+            if kind == "size":
+                changed["computed_disk_bytes"] = None  # now it is measured
+    return replace(own, **changed, origins=origins)
 
 
 def _of(
     db: sqlite3.Connection, subject: Subject, dataset_digest: str | None, *, is_stored: bool
 ) -> list[Candidate]:
     """One model with one source of weights, in every variant."""
-    parts: dict[str, dict[str, Any]] = {name: {"origins": {}} for name in usable_variants()}
+    parts: dict[str, dict[str, Any]] = {name: {"origins": {}} for name in usable(machine.engine())}
     if is_stored:
         today = gallery.conditions(db, subject, dataset_digest)
         _add_sizes(db, subject, today, parts)
         _add_latency(db, subject, today, parts)
         _add_accuracy(db, subject, today, parts)
     for name, known in parts.items():
-        if "disk_bytes" not in known and name in LEAST_BYTES_A_NUMBER:
-            numbers = catalog.model(subject.model).parameters
-            known["computed_disk_bytes"] = LEAST_BYTES_A_NUMBER[name] * numbers
+        if "disk_bytes" not in known:
+            # It can rule out a model that was not measured; it is no measurement.
+            known["computed_disk_bytes"] = recipe(name).weight_bytes * catalog.model(subject.model).parameters
     here = _weights_are_here(subject)
     return [
         Candidate(subject.model, subject.weights, name, weights_here=here, **known)
@@ -128,11 +141,9 @@ def _add_sizes(
             known = parts.get(row["variant"])
             if known is None or "size" in known["origins"]:
                 continue
-            known["disk_bytes"] = row["disk_bytes"]
-            # Runs made before vitquant took a process's memory lack these.
-            peak, baseline = row.get("peak_bytes"), row.get("baseline_bytes")
-            if peak is not None and baseline is not None:
-                known |= {"memory_bytes": max(peak - baseline, 0), "baseline_bytes": baseline}
+            known["disk_bytes"] = min(row["disk_bytes"], row.get("exported_bytes") or row["disk_bytes"])
+            if adds := resident.added(row):
+                known |= {"memory_bytes": adds.peak_bytes, "baseline_bytes": row["baseline_bytes"]}
             known["origins"]["size"] = _origin_of_run(run, today)
 
 

@@ -11,13 +11,12 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from vitquant import units
+
 CONFIG = {"displayModeBar": False}
 """For st.plotly_chart: no toolbar, since nothing is zoomed or panned."""
 
 LOGARITHMIC_TICKS = [digit * 10.0**power for power in range(-3, 7) for digit in (1, 2, 3, 5, 7)]
-
-MB = 10**6
-MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -333,12 +332,7 @@ def size_alt(rows: pd.DataFrame, unit: int) -> str:
         f"memory, of which parameters() counts {_amount(r['parameters_bytes'] / unit)}"
         for r in rows.to_dict("records")
     ]
-    return f"Size in {unit_name(unit)}. {'; '.join(parts)}."
-
-
-def unit_name(unit: int) -> str:
-    """ "MB" or "MiB": never the one where the other is meant."""
-    return {MB: "MB", MIB: "MiB", 1: "bytes"}[unit]
+    return f"Size in {units.name(unit)}. {'; '.join(parts)}."
 
 
 def _bar(figure: go.Figure, variant: str, title: str, value: float, *, pattern: str, unit: int) -> None:
@@ -357,7 +351,7 @@ def _bar(figure: go.Figure, variant: str, title: str, value: float, *, pattern: 
                 "solidity": 0.3,
             },
         },
-        hovertemplate=f"{variant}, {title}: {_amount(value)} {unit_name(unit)}<extra></extra>",
+        hovertemplate=f"{variant}, {title}: {_amount(value)} {units.name(unit)}<extra></extra>",
     )
 
 
@@ -365,7 +359,7 @@ def _end_label(figure: go.Figure, variant: str, value: float, unit: int) -> None
     figure.add_annotation(
         x=value,
         y=variant,
-        text=f"{_amount(value)} {unit_name(unit)}",
+        text=f"{_amount(value)} {units.name(unit)}",
         showarrow=False,
         xanchor="left",
         xshift=6,
@@ -375,7 +369,7 @@ def _end_label(figure: go.Figure, variant: str, value: float, unit: int) -> None
 def _bytes_axis(figure: go.Figure, rows: int, unit: int) -> go.Figure:
     # Room at the right for the figure that stands at the end of the longest bar.
     longest = max((a.x for a in figure.layout.annotations), default=1)
-    figure.update_xaxes(range=[0, longest * 1.4], title=unit_name(unit))
+    figure.update_xaxes(range=[0, longest * 1.4], title=units.name(unit))
     return plain(figure, rows)
 
 

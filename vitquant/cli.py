@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vitquant import bits, catalog, commands, exports
+from vitquant import bits, catalog, commands, formats
 from vitquant.errors import Cancelled, InputError, VitquantError
 
 
@@ -121,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     export = _command(top, "export", commands.export_command, "a variant as files that work without vitquant")
     _model(export)
     export.add_argument("--variant", help="(fp32)")
-    export.add_argument("--format", default="program", help=f"{', '.join(exports.FORMATS)} (program)")
+    export.add_argument("--format", default="program", help=f"{', '.join(formats.FORMATS)} (program)")
     export.add_argument("--out", type=Path, required=True, help="a new folder, or FILE.zip")
     export.add_argument(
         "--dataset", help="whose pictures it is put to the test on (the model's own, or sample)"

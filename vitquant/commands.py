@@ -23,6 +23,7 @@ from vitquant import (
     database,
     datasets,
     exports,
+    formats,
     gallery,
     jobs,
     machine,
@@ -32,6 +33,7 @@ from vitquant import (
     shipped,
     size_tables,
     tables,
+    units,
     variants,
     weights,
 )
@@ -39,6 +41,7 @@ from vitquant.budget import Budget
 from vitquant.errors import InputError, VitquantError
 from vitquant.gallery import Subject
 from vitquant.measurements import Request
+from vitquant.runs import Rows
 
 NOTEBOOK_VARIANTS = ("fp32", "qint8", "float16")
 
@@ -186,16 +189,16 @@ def _without_ledgers(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def export_command(options: argparse.Namespace) -> None:
-    wanted = exports.format_of(options.format)
+    wanted = formats.format_of(options.format)
     variant = options.variant or (wanted.variants or ("fp32",))[0]
     variants.check_available((variant,), machine.engine())
-    exports.check(wanted.name, variant)
-    exports.check_out(options.out)
+    formats.check(wanted.name, variant)
+    out = exports.check_out(options.out)
     catalog.check_image_size(options.image_size)
     dataset = options.dataset or gallery.usual_dataset(options.model)
-    pictures = options.pictures or exports.usual_pictures(options.model)
+    pictures = exports.usual_pictures(options.model) if options.pictures is None else options.pictures
     exports.opened(dataset, pictures)  # what is missing is said before anything is downloaded
-    room.check_disk(options.out, 4 * catalog.model(options.model).parameters, "The export")
+    room.check_disk(out, 4 * catalog.model(options.model).parameters, "The export")
     request = measurements.ExportRequest(
         options.model,
         _weights_here(options).label,
@@ -205,14 +208,13 @@ def export_command(options: argparse.Namespace) -> None:
         pictures,
         options.image_size,
     )
-    _measure(options, request, tables.exported)
+    [row] = _measure(options, request, tables.exported)
     with database.opened() as db:
-        [row] = request.stored(db) or []
-    archive = exports.file_of(row)
+        archive = exports.sound_file(db, row)
     if archive is None:
-        raise VitquantError(f"{row['file']} was removed meanwhile: give the command again.")
-    exports.unpack(archive, options.out)
-    print(options.out, file=sys.stderr if options.json else sys.stdout)
+        raise VitquantError(f"{row['file']} was removed or changed meanwhile: give the command again.")
+    exports.unpack(archive, out)
+    print(f"\nWritten to {out}", file=sys.stderr if options.json else sys.stdout)
 
 
 def bits_command(options: argparse.Namespace) -> None:
@@ -298,33 +300,35 @@ def report_command(options: argparse.Namespace) -> None:
 
     with database.opened() as db:
         _bring_in_shipped(db)
-        subject = _reported(db, options)
+        subject = _reported(db, options.model, options.weights, options.dataset, options.image_size)
         sets = gallery.answer_sets(db, subject)
         report.write(options.out, report.collect(db, subject, sets[0] if sets else None))
     print(f"{options.out}: {subject.model}, {tables.weights_label(subject.weights)}, {subject.dataset}.")
 
 
-def _reported(db: sqlite3.Connection, options: argparse.Namespace) -> Subject:
+def _reported(
+    db: sqlite3.Connection, model: str | None, source: str | None, dataset: str | None, image_size: int | None
+) -> Subject:
     """The subject asked for; what is left out is as in the last measurement, or else as the sample's."""
     measured = gallery.subjects(db)
-    if options.model:
-        catalog.model(options.model)
+    if model:
+        catalog.model(model)
     fitting = [
         subject
         for subject in measured
-        if options.model in (None, subject.model)
-        and options.weights in (None, subject.weights)
-        and options.dataset in (None, subject.dataset)
-        and options.image_size in (None, subject.image_size)
+        if model in (None, subject.model)
+        and source in (None, subject.weights)
+        and dataset in (None, subject.dataset)
+        and image_size in (None, subject.image_size)
     ]
     if fitting:
         return fitting[0]
-    model = options.model or catalog.FIRST_SIGHT
+    model = model or catalog.FIRST_SIGHT
     return Subject(
         model,
-        options.weights or catalog.model(model).home,
-        catalog.dataset(options.dataset).name if options.dataset else gallery.usual_dataset(model),
-        catalog.check_image_size(options.image_size or catalog.DEFAULT_IMAGE_SIZE),
+        source or catalog.model(model).home,
+        catalog.dataset(dataset).name if dataset else gallery.usual_dataset(model),
+        catalog.check_image_size(image_size or catalog.DEFAULT_IMAGE_SIZE),
     )
 
 
@@ -345,14 +349,14 @@ def budget_command(options: argparse.Namespace) -> None:
         latency_s=None if options.latency is None else budget.parse_seconds(options.latency, "a latency"),
     )
     # Told in the unit that was asked in.
-    unit = budget.MIB if any("ib" in amount.lower() for amount in amounts) else budget.MB
+    unit = units.MIB if any("ib" in amount.lower() for amount in amounts) else units.MB
     if options.dataset:
         catalog.dataset(options.dataset)
     if options.image_size is not None:
         catalog.check_image_size(options.image_size)
     with database.opened() as db:
         _bring_in_shipped(db)
-        subject = _reported(db, argparse.Namespace(model=None, weights=None, **_on_what(options)))
+        subject = _reported(db, None, None, options.dataset, options.image_size)
         pictures = gallery.register(db, subject.dataset)[1] if datasets.is_here(subject.dataset) else None
         found = candidates.find(db, subject.dataset, subject.image_size, pictures)
     judged = budget.ranked(found, limits)
@@ -364,18 +368,18 @@ def budget_command(options: argparse.Namespace) -> None:
     }
     _print(plain, options, lambda plain: tables.budget(plain["candidates"], unit))
     if not options.json:
-        sentences = " ".join(budget.answer_sentences(judged, unit)).replace("**", "")
+        sentences = " ".join(budget.answer_sentences(judged, limits, unit)).replace("**", "")
         edge = subject.image_size
+        if any(verdict.answer == budget.UNKNOWN for _, verdict in judged):
+            sentences += (
+                " `benchmark size`, `benchmark latency` and `benchmark accuracy`, each with --model, measure "
+                "what is missing."
+            )
         print(
             f"\n{sentences}\n"
             f"Accuracy on {subject.dataset} at {edge} × {edge} pixels; time for one such picture, on the "
-            "machine where it was measured. Memory is what a variant adds at its peak to a process that has "
-            "torch and timm ready."
+            f"machine where it was measured. {budget.WHAT_DISK_IS} {budget.WHAT_MEMORY_IS}."
         )
-
-
-def _on_what(options: argparse.Namespace) -> dict[str, Any]:
-    return {"dataset": options.dataset, "image_size": options.image_size}
 
 
 def _say_that_it_waits(sentence: str) -> None:
@@ -385,7 +389,11 @@ def _say_that_it_waits(sentence: str) -> None:
 def runs_delete_command(options: argparse.Namespace) -> None:
     with database.opened() as db:
         runs.mark_interrupted(db)
-        forgotten = runs.delete(db, options.id)
+        run = runs.get(db, options.id)
+        forgotten = runs.delete(db, run.id)
+    if run.kind == "export":
+        for row in run.result or []:
+            exports.forget(row)
     what = f", with {forgotten:,} predictions that no other run rests on" if forgotten else ""
     print(f"Deleted run {options.id}{what}.")
 
@@ -396,7 +404,9 @@ def _measure(
     as_table: Callable[[Any], str],
     *,
     as_rows: Callable[[Any], Any] | None = None,
-) -> None:
+) -> Rows:
+    """Answer a request from the store or by measuring, print the answer, and return its rows. as_rows: what
+    machines are given of them, where that is less than all."""
     with (
         database.opened() as db,
         _Bar(f"{request.kind} of {request.model}", UNITS.get(request.kind, " steps")) as bar,
@@ -412,6 +422,7 @@ def _measure(
     _print(as_rows(rows) if as_rows and options.json else rows, options, as_table)
     if not options.json:
         print(f"\n{origin}")
+    return rows
 
 
 def _print(value: Any, options: argparse.Namespace, as_table: Callable[[Any], str]) -> None:

@@ -4,22 +4,21 @@ Every export is a folder with the weights, the few lines of code that load them 
 transform, the labels, a model card and the digests of it all. Listing the formats imports no torch.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
+import sqlite3
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitquant import catalog, datasets, labels, machine, paths
+from vitquant import catalog, children, datasets, digest_cache, formats, labels, paths
 from vitquant.catalog import ModelSpec
 from vitquant.datasets import Dataset
 from vitquant.digests import sha256_of
@@ -29,131 +28,17 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-_CODE = Path(__file__).parent
 SUMS = "SHA256SUMS"
 CARD = "README.md"
-ONNX_REQUIREMENTS = "requirements-onnx.txt"
 USUAL_PICTURES = 256
 """Pictures that an export is put to the test on; fewer where a dataset has no more."""
 FEW_PICTURES = 64
 """For models that take a tenth of a second and more for each."""
 
 
-@dataclass(frozen=True)
-class Format:
-    """One kind of file that a variant can leave as."""
-
-    name: str
-    title: str
-    summary: str  # one or two sentences
-    weights_file: str
-    code: Mapping[str, str]  # file in the export -> where it lies in vitquant/
-    needs: tuple[str, ...]  # packages that loading it takes
-    runtime: str  # the package whose version decides its answers
-    converts: bool = False  # whether its answers are a conversion's own instead of the variant's
-
-    @property
-    def variants(self) -> tuple[str, ...] | None:
-        """The variants it can be made of; None: of any."""
-        return ("fp32",) if self.runtime == "onnxruntime" else None
-
-    @property
-    def loader(self) -> str:
-        """The source of its load.py."""
-        return (_CODE / self.code["load.py"]).read_text(encoding="utf-8")
-
-
-_PREDICT = {"predict.py": "takeaway/predict.py"}
-_TORCH = _PREDICT | {"transform.py": "takeaway/transform_torch.py"}
-_ONNX = _PREDICT | {"transform.py": "takeaway/transform_numpy.py", "load.py": "takeaway/load_onnx.py"}
-
-FORMATS: dict[str, Format] = {
-    found.name: found
-    for found in [
-        Format(
-            "program",
-            "Program (TorchScript)",
-            "torch loads and runs it by itself, for pictures of this one size, one or several at a time. "
-            "float16 weights are stored as such, in half the bytes.",
-            "model.pt",
-            _TORCH | {"load.py": "takeaway/load_program.py"},
-            ("torch", "numpy", "pillow"),
-            "torch",
-        ),
-        Format(
-            "state-dict",
-            "State dict with a loader",
-            "The numbers alone, under the checkpoint's own names, with a short loader that builds the model "
-            "from torch and timm: for pictures of any size, and for those who want to change the model.",
-            "weights.pt",
-            _TORCH | {"load.py": "takeaway/load_state_dict.py", "model.py": "dinov2.py"},
-            ("torch", "timm", "numpy", "pillow"),
-            "torch",
-        ),
-        Format(
-            "onnx",
-            "ONNX, float32",
-            "The float32 model for ONNX Runtime and whatever else reads ONNX; no torch needed.",
-            "model.onnx",
-            _ONNX,
-            ("onnxruntime", "numpy", "pillow"),
-            "onnxruntime",
-        ),
-        Format(
-            "onnx-int8",
-            "ONNX, int8",
-            "Another conversion: ONNX Runtime quantizes the float32 model itself (dynamic, per-channel "
-            "weights, 7-bit range). It is not torch's qint8, so it has an accuracy of its own.",
-            "model.onnx",
-            _ONNX,
-            ("onnxruntime", "numpy", "pillow"),
-            "onnxruntime",
-            converts=True,
-        ),
-    ]
-}
-
-
-def format_of(name: str) -> Format:
-    """The format of that name; InputError, with the nearest names, where there is none."""
-    if name not in FORMATS:
-        raise catalog.unknown("format", name, FORMATS, "python -m vitquant export --help")
-    return FORMATS[name]
-
-
-def why_not(format_name: str, variant: str) -> str | None:
-    """Why a variant cannot leave in a format here, as a sentence; None where it can."""
-    wanted = format_of(format_name)
-    if wanted.variants is not None and variant not in wanted.variants:
-        return (
-            f"{wanted.title} is made of {' or '.join(wanted.variants)}, not of {variant}: ONNX cannot hold "
-            f"torch's quantized layers. Take the variant {wanted.variants[0]}, or the format program or "
-            "state-dict."
-        )
-    if wanted.runtime == "onnxruntime":
-        lacking = [name for name in ("onnx", "onnxscript", "onnxruntime") if util.find_spec(name) is None]
-        if lacking:
-            return (
-                f"{wanted.title} needs {' and '.join(lacking)}, which are optional and not installed here: "
-                f"python -m pip install -r {ONNX_REQUIREMENTS}"
-            )
-    return None
-
-
-def check(format_name: str, variant: str) -> None:
-    """Raise InputError with why_not's sentence where there is one."""
-    if problem := why_not(format_name, variant):
-        raise InputError(problem)
-
-
 def usual_pictures(model: str) -> int:
     """How many pictures an export of this model is put to the test on, unless told otherwise."""
     return USUAL_PICTURES if catalog.model(model).home == "bundled" else FEW_PICTURES
-
-
-def runtime_version(format_name: str) -> str:
-    """The installed version of the package that runs the format."""
-    return machine.version_of(format_of(format_name).runtime)
 
 
 def opened(dataset: str, pictures: int) -> Dataset:
@@ -171,23 +56,30 @@ _MAKING = ".making-"
 
 @contextmanager
 def making() -> Iterator[Path]:
-    """An empty folder to make an export in, on the disk where exports are kept; gone afterwards, whatever
-    happens. What a killed process has left goes first: one run is measured at a time, so nobody is at work in
-    it.
+    """An empty folder to make an export in, on the disk where exports are kept; it is gone afterwards.
 
-    Raises VitquantError where it cannot be made.
+    For whoever holds the measuring lock. Raises VitquantError where something cannot be written: in here, or by
+    what is done with the folder.
     """
     try:
         paths.exports_dir().mkdir(parents=True, exist_ok=True)
-        for left in paths.exports_dir().glob(f"{_MAKING}*"):
-            shutil.rmtree(left, ignore_errors=True)
-        staging = tempfile.TemporaryDirectory(prefix=_MAKING, dir=paths.exports_dir())
+        clear_left()
+        with tempfile.TemporaryDirectory(prefix=_MAKING, dir=paths.exports_dir()) as staging:
+            folder = Path(staging) / "export"
+            folder.mkdir()
+            yield folder
     except OSError as error:
-        raise VitquantError(f"{paths.exports_dir()} cannot be written: {error.strerror or error}.") from error
-    with staging as name:
-        folder = Path(name) / "export"
-        folder.mkdir()
-        yield folder
+        raise VitquantError(
+            f"A file could not be written below {paths.exports_dir()}: {error.strerror or error}. Nothing was "
+            "left half-written."
+        ) from error
+
+
+def clear_left() -> None:
+    """Remove what a killed process has left of an export. For whoever holds the measuring lock: nobody else is
+    at work on one."""
+    for left in paths.exports_dir().glob(f"{_MAKING}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def write(
@@ -200,7 +92,7 @@ def write(
     """
     from vitquant import models, onnx_files, predict, torch_files
 
-    wanted = format_of(format_name)
+    wanted = formats.format_of(format_name)
     weights_file = folder / wanted.weights_file
     if wanted.name == "program":
         torch_files.save_program(model, weights_file, image_size)
@@ -224,7 +116,7 @@ def write(
     classes = [{"wnid": label.wnid, "words": label.words} for label in labels.CLASSES]
     (folder / "labels.json").write_text(json.dumps(classes, indent=0) + "\n", encoding="utf-8")
     for name, source in wanted.code.items():
-        shutil.copyfile(_CODE / source, folder / name)
+        shutil.copyfile(formats.CODE / source, folder / name)
 
 
 def seal(folder: Path, card: str) -> None:
@@ -249,11 +141,11 @@ def unpack(archive: Path, out: Path) -> None:
     Raises InputError where there is something already, VitquantError where it cannot be written; no partial
     file is left.
     """
-    check_out(out)
+    out = check_out(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as staging:
-            made = Path(staging) / out.name
+        with tempfile.TemporaryDirectory(prefix=".vitquant-", dir=out.parent) as staging:
+            made = Path(staging) / "made"
             if out.suffix == ".zip":
                 shutil.copyfile(archive, made)
             else:
@@ -263,24 +155,38 @@ def unpack(archive: Path, out: Path) -> None:
                 if out.is_dir():
                     out.rmdir()  # empty, as check_out has seen
             made.replace(out)
-    except OSError as error:
-        raise VitquantError(f"{out} could not be written: {error.strerror or error}.") from error
+    except (OSError, zipfile.BadZipFile) as error:
+        raise VitquantError(f"{out} could not be written: {_reason(error)}.") from error
 
 
-def check_out(out: Path) -> None:
-    """Raise InputError where an export cannot go: something is there, or the folder around it cannot be
-    written."""
-    if out.is_dir() and out.suffix != ".zip" and not any(out.iterdir()):
-        pass
-    elif out.exists():
-        raise InputError(f"{out} is there already: name a new folder, an empty one, or a new .zip file.")
-    around = out.absolute().parent
-    while not around.exists():
-        around = around.parent
-    if not around.is_dir() or not os.access(around, os.W_OK | os.X_OK):
+def check_out(out: Path) -> Path:
+    """Where an export is to go, as an absolute path. Raises InputError where something is there already, or
+    nothing can be written there."""
+    out = Path(os.path.abspath(out))
+    if out.suffix.lower() in _OTHER_ARCHIVES:
+        raise InputError(f"{out.name} is no name for an export: give a folder, or a name that ends with .zip.")
+    try:
+        is_empty_folder = out.suffix != ".zip" and out.is_dir() and not any(out.iterdir())
+        if out == Path.cwd() or (out.exists() and not is_empty_folder):
+            raise InputError(f"{out} is there already: name a new folder, an empty one, or a new .zip file.")
+        around = out.parent
+        while not around.exists():
+            around = around.parent
+        can_be_written = around.is_dir() and os.access(around, os.W_OK | os.X_OK)
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise InputError(f"Nothing can be written to {out}: {_reason(error)}. Name another place.") from error
+    if not can_be_written:
         raise InputError(
             f"Nothing can be written into {around}: name another place, or change its permissions."
         )
+    return out
+
+
+_OTHER_ARCHIVES = (".gz", ".tgz", ".tar", ".xz", ".bz2", ".zst", ".7z", ".rar", ".pt", ".pth", ".onnx")
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).rstrip(".")
 
 
 # What is there
@@ -290,6 +196,20 @@ def file_of(row: Mapping[str, Any]) -> Path | None:
     """The archive of an export run's row, if it is still there."""
     file = paths.exports_dir() / row["file"]
     return file if file.is_file() and file.stat().st_size == row["file_bytes"] else None
+
+
+def sound_file(db: sqlite3.Connection, row: Mapping[str, Any]) -> Path | None:
+    """The same, if it also is as it was made: its digest is the row's."""
+    file = file_of(row)
+    return file if file and digest_cache.digests(db, [file]) == [row["sha256"]] else None
+
+
+def forget(row: Mapping[str, Any]) -> None:
+    """Remove the archive of an export run's row, and its folder if that is empty then."""
+    file = paths.exports_dir() / row["file"]
+    with contextlib.suppress(OSError):
+        file.unlink()
+        file.parent.rmdir()
 
 
 # Proof
@@ -304,36 +224,44 @@ class Proof:
     largest_logit_difference: float
 
 
+_ALONE = (
+    # Refuses vitquant even where it is installed: the file has to do without.
+    "import runpy, sys; sys.modules['vitquant'] = None; runpy.run_path('predict.py', run_name='__main__')"
+)
+
+
 def answers_of(folder: Path, pictures: Sequence[Path]) -> "np.ndarray":
     """The logits, (pictures, 1000) float32, that an exported folder's own predict.py gives in a fresh process,
-    which starts in that folder and has nothing of vitquant on its path.
+    which starts in that folder and cannot import vitquant.
 
     Raises VitquantError where it fails, with its own last words.
     """
     import numpy as np
 
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # the folder is to hold what is given away only
     with tempfile.TemporaryDirectory() as scratch:
         listing, found = Path(scratch) / "pictures", Path(scratch) / "logits.npy"
         listing.write_text("".join(f"{picture}\n" for picture in pictures), encoding="utf-8")
-        ran = subprocess.run(
-            [sys.executable, "predict.py", "--logits", str(found), f"@{listing}"],
-            cwd=folder,
-            env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},  # the folder is to hold what is given away only
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if ran.returncode != 0:
-            last = ran.stderr.strip().splitlines()[-1:] or [f"exit status {ran.returncode}"]
-            raise VitquantError(f"The exported file did not work when it was loaded again: {last[0]}")
+        try:
+            children.run(
+                ["-c", _ALONE, "--logits", str(found), f"@{listing}"],
+                what="The process that loaded it",
+                cwd=folder,
+                environment=environment,
+            )
+        except VitquantError as error:
+            raise VitquantError(f"The exported file did not work when it was loaded again: {error}") from error
         return np.asarray(np.load(found))
 
 
 def compare(reference: "np.ndarray", answers: "np.ndarray") -> Proof:
-    """Two (n, 1000) logits of the same pictures, beside each other."""
+    """Two (n, 1000) logits of the same pictures, beside each other. Raises VitquantError where the answers are
+    no numbers."""
     import numpy as np
 
+    if not np.isfinite(answers).all():
+        raise VitquantError("Loaded again, the file answers with what are no numbers, so it is not offered.")
     return Proof(
         n=len(reference),
         disagreements=int((reference.argmax(axis=1) != answers.argmax(axis=1)).sum()),
@@ -344,15 +272,15 @@ def compare(reference: "np.ndarray", answers: "np.ndarray") -> Proof:
 def archive_name(model: str, weights: str, variant: str, format_name: str, image_size: int) -> str:
     """What the file is called: says what it is."""
     parts = [model, "random" if weights == "random" else "", variant, format_name, f"{image_size}px"]
-    if format_of(format_name).variants is not None:  # the format says which
+    if formats.format_of(format_name).variants is not None:  # the format says which
         parts.remove(variant)
     return "-".join(filter(None, parts)) + ".zip"
 
 
 def digest_of_code() -> str:
     """Changes when the files that go along with an export do: one made with older ones is not today's."""
-    files = sorted({source for wanted in FORMATS.values() for source in wanted.code.values()})
+    files = sorted({source for wanted in formats.FORMATS.values() for source in wanted.code.values()})
     total = hashlib.sha256()
     for source in files:
-        total.update(f"{source} {sha256_of(_CODE / source)}\n".encode())
+        total.update(f"{source} {sha256_of(formats.CODE / source)}\n".encode())
     return total.hexdigest()

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from vitquant import database, machine, measurements, paths, reserve, runs
+from vitquant import database, exports, machine, measurements, paths, reserve, runs
 from vitquant.errors import Cancelled, VitquantError
 from vitquant.measurements import Journal, Request
 from vitquant.runs import Rows, Run
@@ -159,6 +159,7 @@ def _dispatch_one(db: sqlite3.Connection, run_id: int) -> None:
         run = runs.look_up(db, run_id)
         if run is None or run.cancel_requested or run.state == "cancelled":
             _end(process)
+    _clear_left()
     run = runs.look_up(db, run_id)
     if run is None or run.is_over or (run.state == "running" and run.process_id != process.pid):
         return  # a terminal may have taken the run from the queue while its process waited for the lock
@@ -168,6 +169,12 @@ def _dispatch_one(db: sqlite3.Connection, run_id: int) -> None:
         finish(
             db, run_id, *last_words(process.returncode, memory_ran_out=_out_of_memory_kills() > kills_before)
         )
+
+
+def _clear_left() -> None:
+    """Remove the half-made files of a run whose process was ended, unless somebody else is at work by now."""
+    with contextlib.suppress(Timeout), FileLock(measuring_lock_file(), timeout=0):
+        exports.clear_left()
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

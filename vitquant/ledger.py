@@ -55,10 +55,13 @@ class Entry:
             return "tokens and positions"
         return re.sub(r"^blocks\.\d+\.", "", self.layer)
 
-    @property
-    def kind(self) -> str:
-        """The layer without regard to its block: the same for every block's qkv."""
-        return self.inside.removeprefix("attn.").removeprefix("mlp.")
+    def dtype_of(self, measure: str) -> str:
+        """The data type of its numbers in "memory" or on "disk"."""
+        return {"memory": self.dtype, "disk": self.disk_dtype}[measure]
+
+    def bytes_of(self, measure: str) -> int:
+        """Its bytes in "memory" or on "disk"."""
+        return {"memory": self.memory_bytes, "disk": self.disk_bytes}[measure]
 
 
 Ledger = Sequence[Entry]
@@ -87,6 +90,10 @@ class Sum:
     memory_bytes: int
     disk_bytes: int
 
+    def of(self, measure: str) -> int:
+        """The bytes in "memory" or on "disk"."""
+        return {"memory": self.memory_bytes, "disk": self.disk_bytes}[measure]
+
 
 def total(entries: Iterable[Entry]) -> Sum:
     memory_bytes = disk_bytes = 0
@@ -97,12 +104,25 @@ def total(entries: Iterable[Entry]) -> Sum:
 
 
 def grouped(entries: Iterable[Entry], attribute: str) -> dict[str, list[Entry]]:
-    """The entries by block, inside, kind, name, counted, dtype or disk_dtype, in the order in which these first
+    """The entries by block, inside, name, counted, dtype or disk_dtype, in the order in which these first
     appear."""
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
         groups.setdefault(getattr(entry, attribute), []).append(entry)
     return groups
+
+
+def by_dtype(entries: Iterable[Entry], measure: str) -> dict[str, int]:
+    """Bytes in "memory" or on "disk" by data type, the most first; types that take nothing are left out."""
+    counts: dict[str, int] = {}
+    for entry in entries:
+        counts[entry.dtype_of(measure)] = counts.get(entry.dtype_of(measure), 0) + entry.bytes_of(measure)
+    return {dtype: n for dtype, n in sorted(counts.items(), key=lambda pair: -pair[1]) if n}
+
+
+def within(entries: Iterable[Entry], path: Mapping[str, str]) -> list[Entry]:
+    """The entries that have these values of block, inside or name."""
+    return [entry for entry in entries if all(getattr(entry, of) == value for of, value in path.items())]
 
 
 def by(entries: Iterable[Entry], attribute: str) -> dict[str, Sum]:

@@ -15,6 +15,7 @@ from vitquant import (
     catalog,
     digest_cache,
     exports,
+    formats,
     ledger,
     machine,
     paths,
@@ -232,6 +233,8 @@ class SizeRequest(_KeptWithItsRun):
             with exports.making() as folder:
                 size = catalog.DEFAULT_IMAGE_SIZE
                 exports.write(folder, variant, spec, "state-dict", image_size=size, engine=machine.engine())
+                written = folder / formats.format_of("state-dict").weights_file
+                row["exported_bytes"] = written.stat().st_size
                 del variant  # one variant in memory at a time
                 journal.progress(2 * place + 1, steps, f"{name} in a fresh process")
                 row |= asdict(resident.measure(folder))
@@ -317,16 +320,16 @@ class ExportRequest(_KeptWithItsRun):
     image_size: int = catalog.DEFAULT_IMAGE_SIZE
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
-        exports.check(self.format, self.variants[0])
+        formats.check(self.format, self.variants[0])
         return _identity(db, self) | {
             "dataset_digest": digest_cache.of_dataset(db, exports.opened(self.dataset, self.pictures)),
-            "runtime": f"{exports.format_of(self.format).runtime} {exports.runtime_version(self.format)}",
+            "runtime": f"{formats.format_of(self.format).runtime} {formats.runtime_version(self.format)}",
             "code_digest": exports.digest_of_code(),
         }
 
     def stored(self, db: sqlite3.Connection) -> Rows | None:
         rows = super().stored(db)
-        return rows if rows and exports.file_of(rows[0]) else None  # somebody may have removed the file
+        return rows if rows and exports.sound_file(db, rows[0]) else None  # somebody may have removed it
 
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         from vitquant import export_run

@@ -6,11 +6,13 @@ Imports no torch.
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitquant import catalog, exports, gallery, latency, machine, tables
+from vitquant import catalog, exports, formats, gallery, latency, machine, resident, tables, wording
 from vitquant.accuracy import REFERENCE
-from vitquant.gallery import Subject
+from vitquant.gallery import Conditions, Subject
+from vitquant.runs import Run
 from vitquant.variants import recipe
 
 if TYPE_CHECKING:
@@ -20,33 +22,46 @@ if TYPE_CHECKING:
 def text(db: sqlite3.Connection, request: "ExportRequest", row: Mapping[str, Any]) -> str:
     """The card in Markdown. row: the export run's, with its proof."""
     subject = Subject(request.model, request.weights, request.dataset, request.image_size)
+    today = gallery.conditions(db, subject, request.identity(db)["dataset_digest"])
     parts = [
-        _what(request, row),
-        _loading(request, row),
+        _what(request, row, today),
+        _loading(request),
         _input(request),
         _proof(request, row),
-        "\n".join(["## What was measured of the variant in vitquant", "", *_measured(db, subject, request)]),
+        "\n".join(
+            ["## What was measured of the variant in vitquant", "", *_measured(db, subject, today, request)]
+        ),
         _limits(request),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _what(request: "ExportRequest", row: Mapping[str, Any]) -> str:
-    spec, wanted = catalog.model(request.model), exports.format_of(request.format)
+def _what(request: "ExportRequest", row: Mapping[str, Any], today: Conditions) -> str:
+    spec, wanted = catalog.model(request.model), formats.format_of(request.format)
     [variant] = request.variants
     sources = {
         "hub": "Torch Hub's checkpoints of facebookresearch/dinov2, whose licence holds for them",
         "bundled": "the ones that vitquant trained on pictures it rendered itself",
         "random": "**random: its answers mean nothing**; size and speed are the real model's",
     }
+    # Of a folder only its name: where it lies is nobody's business.
+    ruined = wording.ruined_sentence(row) if request.weights != "random" else None
+    source = sources.get(request.weights, Path(request.weights).name)
     made = f"{wanted.title}. {wanted.summary}"
+    title = wanted.title if wanted.converts else variant
+    made_of = (
+        f"ONNX Runtime's own 8-bit integers, made of {variant}"
+        if wanted.converts
+        else f"{variant} (recipe version {recipe(variant).version}). {recipe(variant).summary}"
+    )
     return "\n".join(
         [
-            f"# {request.model}, {variant}",
+            f"# {request.model}, {title}",
             "",
+            *([f"**{ruined}**", ""] if ruined else []),
             f"- model: {spec.title}, {spec.parameters:,} parameters in float32, 1000 ImageNet classes",
-            f"- weights: {sources.get(request.weights, request.weights)}",
-            f"- variant: {variant} (recipe version {recipe(variant).version}). {recipe(variant).summary}",
+            f"- weights: {source} (digest {str(today.weights_digest)[:16]})",
+            f"- variant: {made_of}",
             f"- format: {made}",
             f"- weights in this file: {row['weights_bytes']:,} bytes",
             f"- made by vitquant {machine.environment()['vitquant']} with torch {machine.version_of('torch')}",
@@ -54,8 +69,8 @@ def _what(request: "ExportRequest", row: Mapping[str, Any]) -> str:
     )
 
 
-def _loading(request: "ExportRequest", row: Mapping[str, Any]) -> str:
-    wanted = exports.format_of(request.format)
+def _loading(request: "ExportRequest") -> str:
+    wanted = formats.format_of(request.format)
     versions = [f"{name}=={version}" for name in wanted.needs if (version := machine.version_of(name))]
     engine = (
         "\n"
@@ -72,7 +87,7 @@ def _loading(request: "ExportRequest", row: Mapping[str, Any]) -> str:
         "```sh\npython predict.py picture.jpg\n```\n\n"
         "or in your own code:\n\n"
         '```python\nfrom PIL import Image\n\nfrom load import load\n\nlogits_of = load(".")\n'
-        'logits = logits_of(Image.open("picture.jpg").convert("RGB"))  # (1000,) float32\n'
+        'logits = logits_of(Image.open("picture.jpg"))  # (1000,) float32\n'
         "```\n"
         "\n"
         f"`sha256sum --check {exports.SUMS}` tells whether the files are as they were made. Whoever can change "
@@ -83,7 +98,7 @@ def _loading(request: "ExportRequest", row: Mapping[str, Any]) -> str:
 
 def _input(request: "ExportRequest") -> str:
     size = request.image_size
-    fixed = "Only this size: the program was recorded with it." if request.format != "state-dict" else ""
+    fixed = "Only this size: it was recorded with it." if request.format != "state-dict" else ""
     return (
         "## What goes in\n"
         "\n"
@@ -109,66 +124,80 @@ def _proof(request: "ExportRequest", row: Mapping[str, Any]) -> str:
     return "\n".join(["## Put to the test", "", *lines])
 
 
-def _measured(db: sqlite3.Connection, subject: Subject, request: "ExportRequest") -> Iterator[str]:
-    wanted = exports.format_of(request.format)
-    if wanted.converts:
+def _measured(
+    db: sqlite3.Connection, subject: Subject, today: Conditions, request: "ExportRequest"
+) -> Iterator[str]:
+    """What is stored under today's conditions, so that it holds for the weights in the file."""
+    if formats.format_of(request.format).converts:
         yield (
             "This file is a conversion of its own, so figures of vitquant's variants are not its own: above "
             "are those that are. For comparison, of fp32:"
         )
         yield ""
-    yield from _accuracy(db, subject, request.variants[0])
-    yield from _size(db, subject, request.variants[0])
-    yield from _speed(db, subject, request.variants[0])
+    [variant] = request.variants
+    yield _accuracy(db, subject, today, variant)
+    yield _size(db, subject, today, variant)
+    yield _speed(db, subject, today, variant)
 
 
-def _accuracy(db: sqlite3.Connection, subject: Subject, variant: str) -> Iterator[str]:
+def _accuracy(db: sqlite3.Connection, subject: Subject, today: Conditions, variant: str) -> str:
     for answers in gallery.answer_sets(db, subject):
-        rows = {row["variant"]: row for row in gallery.accuracy_rows(db, answers)}
-        if variant not in rows:
+        series = answers.series.get(variant)
+        row = next((row for row in gallery.accuracy_rows(db, answers) if row["variant"] == variant), None)
+        if series is None or row is None or series.identity.weights_digest != today.weights_digest:
             continue
-        row = rows[variant]
-        environment = answers.series[variant].environment
+        if not answers.shipped and gallery.changes(series.identity, today):
+            continue
         against = f"; against {REFERENCE} on the same pictures: {tables.points(row)} points"
-        yield (
+        return (
             f"- accuracy on {row['n']:,} pictures of {subject.dataset}: top-1 {row['top1']:.2%} (95% interval "
-            f"{row['top1_low']:.2%} to {row['top1_high']:.2%}), top-5 {row['top5']:.2%}"
-            f"{against if row['difference'] is not None else ''} {_when(environment, answers.measured_at)}"
+            f"{row['top1_low']:.2%} to {row['top1_high']:.2%}), top-5 "
+            f"{row['top5']:.2%}{against if row['difference'] is not None else ''} "
+            f"{_when(series.environment, series.measured_at)}"
         )
-        return
-    yield f"- accuracy on {subject.dataset}: not measured"
+    return f"- accuracy on {subject.dataset}: not measured"
 
 
-def _size(db: sqlite3.Connection, subject: Subject, variant: str) -> Iterator[str]:
-    row = gallery.size_rows(db, subject).get(variant)
-    if row is None:
-        yield "- size: not measured"
-        return
-    yield (
-        f"- size: {row['disk_bytes']:,} bytes as torch saves it, {row['total_bytes']:,} bytes of tensors in "
-        "memory"
-        + (
-            f"; loading it and one prediction take {row['peak_bytes'] - row['baseline_bytes']:,} bytes more at "
-            f"the peak than the {row['baseline_bytes']:,} of a process that has torch imported"
-            if row.get("peak_bytes")
+def _size(db: sqlite3.Connection, subject: Subject, today: Conditions, variant: str) -> str:
+    for run in gallery.finished_runs(db, "size", subject):
+        row = next((row for row in run.result or [] if row["variant"] == variant), None)
+        if row is None or _is_of_others(run, today):
+            continue
+        adds = resident.added(row)
+        memory = (
+            f"; a process that loads it and makes one prediction takes {adds.peak_bytes:,} bytes more at its "
+            f"peak than the {row['baseline_bytes']:,} that it has with torch imported"
+            if adds
             else ""
         )
-    )
+        return (
+            f"- size: {row['disk_bytes']:,} bytes as torch saves it, {row['total_bytes']:,} bytes of tensors "
+            f"in memory{memory} {_when(run.environment, run.ended_at or run.created_at)}"
+        )
+    return "- size: not measured"
 
 
-def _speed(db: sqlite3.Connection, subject: Subject, variant: str) -> Iterator[str]:
+def _speed(db: sqlite3.Connection, subject: Subject, today: Conditions, variant: str) -> str:
     found = gallery.latency_rows(db, subject)
     row = next((row for row in found[1] if row["variant"] == variant), None) if found else None
-    if found is None or row is None or row.get("is_noisy"):
-        yield "- speed: not measured"
-        return
+    if found is None or row is None or row.get("is_noisy") or _is_of_others(found[0], today):
+        return "- speed: not measured"
     run = found[0]
-    yield (
+    ratio = row["ratio_to_fp32"]
+    return (
         f"- speed: {tables.seconds(row['median_s'])} for one picture (median, "
         f"{latency.threads_title(row['threads'])}"
-        + (f", {row['ratio_to_fp32']:.2f} times as fast as {REFERENCE}" if row["ratio_to_fp32"] else "")
-        + f") {_when(run.environment, run.ended_at or run.created_at)}"
+        f"{f', {ratio:.2f} times as fast as {REFERENCE}' if ratio else ''}) "
+        f"{_when(run.environment, run.ended_at or run.created_at)}"
     )
+
+
+def _is_of_others(run: Run, today: Conditions) -> bool:
+    """Whether a run was of other weights, or under conditions that no longer hold; what came with the project
+    was measured elsewhere, and says so."""
+    if run.identity.get("weights_digest") != today.weights_digest:
+        return True
+    return bool(gallery.run_changes(run, today))
 
 
 def _when(environment: Mapping[str, Any], at: str) -> str:
@@ -184,13 +213,19 @@ def _limits(request: "ExportRequest") -> str:
     ]
     if request.weights == "bundled":
         lines = [
-            "- It knows 59 kinds of things, as one program renders them; the other 941 of its 1000 outputs "
-            "were never trained to be right. It shows what quantization does, and is no classifier of "
-            "photographs."
+            f"- It knows {catalog.dataset('sample').classes} kinds of things, as one program renders them; its "
+            "other outputs were never trained to be right. It shows what quantization does, and is no "
+            "classifier of photographs."
         ]
     if recipe(request.variants[0]).batch_dependent:
         lines.append(
             "- Its answer for a picture depends on the pictures in the same batch (dynamic int8 has one scale "
             "for all of a batch's activations). Give it one picture at a time, as predict.py does."
+        )
+    if formats.format_of(request.format).runtime == "torch":
+        lines.append(
+            "- torch has announced the end of TorchScript and of its quantized tensors. This was tried with "
+            f"torch {machine.version_of('torch')}: keep to it, or try the file again before you take a later "
+            "one."
         )
     return "\n".join(["## Limits", "", *lines])

@@ -38,6 +38,11 @@ SIZE = (
 )
 
 
+CLOSE = 1e-3
+"""Sizes on disk within this share of the notebook's are its figures reproduced: a file also holds names and
+structure, which differ between programs."""
+
+
 def latency_beside(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The notebook's latency table with one's own medians (latency.rows) beside it, None where a shape or a
     variant was not measured. Times are seconds; ratios say how many times as fast as fp32."""

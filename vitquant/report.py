@@ -26,6 +26,7 @@ from vitquant import (
     sequential,
     shares,
     tables,
+    units,
     wording,
 )
 from vitquant.accuracy import REFERENCE, looks_of_series
@@ -274,8 +275,8 @@ def _size(part: Mapping[str, Any]) -> list[str]:
     rows = pd.DataFrame(part["rows"])
     return [
         "<h2>Size</h2>",
-        _chart(charts.disk(rows, charts.MB), charts.size_alt(rows, charts.MB)),
-        _chart(charts.memory(rows, charts.MB), charts.size_alt(rows, charts.MB)),
+        _chart(charts.disk(rows, units.MB), charts.size_alt(rows, units.MB)),
+        _chart(charts.memory(rows, units.MB), charts.size_alt(rows, units.MB)),
         f'<p class="note">{html.escape(charts.MEMORY_LEGEND.replace("`", ""))}</p>',
         _table(tables.size_cells(part["rows"])),
         *([_table(cells)] if (cells := tables.resident_cells(part["rows"])) else []),

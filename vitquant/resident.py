@@ -9,15 +9,14 @@ import ctypes
 import gc
 import importlib
 import json
-import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vitquant import paths
-from vitquant.errors import VitquantError
+from vitquant import children, paths
 
 
 @dataclass(frozen=True)
@@ -30,26 +29,35 @@ class Resident:
     load_s: float  # from the file (in the system's cache, most likely) to a model that answers
 
 
+@dataclass(frozen=True)
+class Added:
+    """What a variant adds to a process: its resident memory in bytes without the baseline."""
+
+    peak_bytes: int
+    steady_bytes: int
+
+
+def added(row: Mapping[str, Any]) -> Added | None:
+    """The same for a size run's row; None where it was measured before processes were."""
+    if row.get("peak_bytes") is None or row.get("baseline_bytes") is None:
+        return None
+    return Added(
+        max(row["peak_bytes"] - row["baseline_bytes"], 0), max(row["steady_bytes"] - row["baseline_bytes"], 0)
+    )
+
+
 def measure(folder: Path) -> Resident:
     """Start a process that loads an exported state dict (exports.write) and predicts one grey picture.
 
     Raises VitquantError with the process's last words, or with what ended it.
     """
-    answer = subprocess.run(
-        [sys.executable, "-m", "vitquant.resident", str(folder)],
+    answer = children.run(
+        ["-m", "vitquant.resident", str(folder)],
+        what="The process that loaded the variant",
         cwd=paths.PROJECT_ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+        environment=paths.child_environment(),
     )
-    if answer.returncode < 0:
-        raise VitquantError(
-            f"The process that loaded the variant was ended by signal {-answer.returncode}, most likely "
-            "because memory ran out: take a smaller model, or free some memory."
-        )
-    if answer.returncode > 0:
-        raise VitquantError((answer.stderr.strip().splitlines() or ["The variant could not be loaded."])[-1])
-    return Resident(**json.loads(answer.stdout))
+    return Resident(**json.loads(answer))
 
 
 def _measure_here(folder: Path) -> Resident:

@@ -11,8 +11,8 @@ from typing import Any
 
 from vitquant import ledger, notebook
 from vitquant.ledger import Entry, Ledger
+from vitquant.units import MB, MIB
 
-MB, MIB = 10**6, 2**20
 Row = Mapping[str, Any]
 
 

@@ -28,7 +28,7 @@ class Run:
     """One measurement, as it stands in the store."""
 
     id: int
-    kind: str  # accuracy, latency, size, profile, bits
+    kind: str  # accuracy, latency, size, profile, bits, export
     state: str  # queued, running, done, failed, cancelled, interrupted
     request: Mapping[str, Any]
     identity: Mapping[str, Any]  # what it is measured on

@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from vitquant import charts, ledger
-from vitquant.ledger import Ledger
+from vitquant import charts, ledger, tree, units
+from vitquant import resident as resident_memory
 from vitquant.riddle import Line
+from vitquant.tree import Ledgers
 
 DTYPE_COLOURS = {
     # A data type looks as the variant that is named for it, on every page.
@@ -21,12 +22,6 @@ DTYPE_COLOURS = {
 }
 _OTHER = "#c277a0"
 
-SEPARATOR = "/"
-"""Between the names of a node's ancestors in its id; layers' own names have dots."""
-
-LEVELS = ("block", "inside", "name")
-"""What a variant's bytes are divided by on the way down."""
-
 
 def dtype_colour(dtype: str) -> str:
     return DTYPE_COLOURS.get(dtype, _OTHER)
@@ -38,7 +33,7 @@ def dtype_title(dtype: str) -> str:
 
 
 def waterfall(lines: Sequence[Line], variant: str, unit: int) -> go.Figure:
-    """One variant's sum, step by step, from the top down. unit: charts.MB or charts.MIB."""
+    """One variant's sum, step by step, from the top down. unit: units.MB or units.MIB."""
     shown = [line for line in lines if line.amounts[variant] or line.is_sum or line is lines[0]]
     values = [line.amounts[variant] / unit for line in shown]
     look = charts.style(variant)
@@ -49,7 +44,7 @@ def waterfall(lines: Sequence[Line], variant: str, unit: int) -> go.Figure:
         x=values,
         y=list(range(len(shown))),
         text=[
-            f"{'' if line.is_sum or line is shown[0] else '+'}{_amount(v)}"
+            f"{'' if line.is_sum or line is shown[0] else '+'}{units.digits(v)}"
             for line, v in zip(shown, values, strict=True)
         ],
         textposition="outside",
@@ -63,7 +58,7 @@ def waterfall(lines: Sequence[Line], variant: str, unit: int) -> go.Figure:
     )
     most = max(line.amounts[variant] for line in shown) / unit
     charts.plain(figure, len(shown))
-    figure.update_xaxes(range=[0, most * 1.3], title=charts.unit_name(unit))
+    figure.update_xaxes(range=[0, most * 1.3], title=units.name(unit))
     figure.update_yaxes(
         tickvals=list(range(len(shown))),
         ticktext=[_wrapped(line.title) for line in shown],
@@ -82,11 +77,11 @@ def waterfall_alt(lines: Sequence[Line], variant: str) -> str:
     return f"{variant}: {'; '.join(parts)}."
 
 
-def treemap(ledgers: Mapping[str, Ledger], measure: str, unit: int, level: str) -> go.Figure:
+def treemap(ledgers: Ledgers, measure: str, order: str, unit: int, level: str) -> go.Figure:
     """Where the bytes of one or two variants are, under one root, so that areas compare; each data type in its
     colour, float32 hatched as well. measure: "memory" or "disk"; level: the id of the node to begin at, "" for
     all."""
-    nodes = pd.DataFrame(_nodes(ledgers, measure))
+    nodes = pd.DataFrame(tree.nodes(ledgers, measure, order))
     figure = go.Figure()
     figure.add_treemap(
         ids=nodes["id"].tolist(),
@@ -94,7 +89,7 @@ def treemap(ledgers: Mapping[str, Ledger], measure: str, unit: int, level: str) 
         labels=nodes["label"].tolist(),
         values=nodes["bytes"].tolist(),
         branchvalues="total",
-        level=level or ROOT,
+        level=level,
         maxdepth=4,
         sort=False,
         marker={
@@ -113,7 +108,7 @@ def treemap(ledgers: Mapping[str, Ledger], measure: str, unit: int, level: str) 
         texttemplate="%{label}<br>%{customdata[0]}",
         textfont={"color": "white", "size": 13},
         customdata=[
-            [f"{_amount(count / unit)} {charts.unit_name(unit)}", f"{count:,}", dtype_title(dtype)]
+            [f"{units.digits(count / unit)} {units.name(unit)}", f"{count:,}", dtype_title(dtype)]
             for count, dtype in zip(nodes["bytes"], nodes["dtype"], strict=True)
         ],
         hovertemplate="<b>%{label}</b><br>%{customdata[1]} bytes, mostly %{customdata[2]}"
@@ -130,45 +125,14 @@ def treemap(ledgers: Mapping[str, Ledger], measure: str, unit: int, level: str) 
     return figure
 
 
-ROOT = "all"
-
-
-def _nodes(ledgers: Mapping[str, Ledger], measure: str) -> list[dict[str, Any]]:
-    """Every node with its id, parent, label, bytes and the data type that most of its bytes have."""
-    nodes: dict[str, dict[str, Any]] = {}
-
-    def add(node: str, parent: str, label: str, entry_bytes: int, dtype: str) -> None:
-        found = nodes.setdefault(node, {"id": node, "parent": parent, "label": label, "bytes": 0, "of": {}})
-        found["bytes"] += entry_bytes
-        found["of"][dtype] = found["of"].get(dtype, 0) + entry_bytes
-
-    for variant, entries in ledgers.items():
-        for entry in entries:
-            count = entry.memory_bytes if measure == "memory" else entry.disk_bytes
-            dtype = entry.dtype if measure == "memory" else entry.disk_dtype
-            if not count:
-                continue
-            path, parent = variant, ROOT
-            add(ROOT, "", "variants side by side" if len(ledgers) > 1 else "one variant", count, dtype)
-            add(path, parent, variant, count, dtype)
-            for attribute in LEVELS:
-                parent, path = path, f"{path}{SEPARATOR}{getattr(entry, attribute)}"
-                add(path, parent, getattr(entry, attribute), count, dtype)
-    for node in nodes.values():
-        node["dtype"] = max(node["of"], key=node["of"].__getitem__)
-    return list(nodes.values())
-
-
-def treemap_alt(ledgers: Mapping[str, Ledger], measure: str) -> str:
-    parts = []
-    for variant, entries in ledgers.items():
-        sums = ledger.by(entries, "dtype" if measure == "memory" else "disk_dtype")
-        by_type = ", ".join(
-            f"{dtype_title(dtype)} {getattr(found, f'{measure}_bytes'):,}"
-            for dtype, found in sums.items()
-            if getattr(found, f"{measure}_bytes")
+def treemap_alt(ledgers: Ledgers, measure: str) -> str:
+    parts = [
+        f"{variant}: "
+        + ", ".join(
+            f"{dtype_title(dtype)} {count:,}" for dtype, count in ledger.by_dtype(entries, measure).items()
         )
-        parts.append(f"{variant}: {by_type}")
+        for variant, entries in ledgers.items()
+    ]
     return f"Bytes by data type, {'in memory' if measure == 'memory' else 'on disk'}. {'; '.join(parts)}."
 
 
@@ -194,14 +158,14 @@ def pairs(rows: pd.DataFrame, variants: Sequence[str], unit: int) -> go.Figure:
                 },
             },
             customdata=list(rows[variant]),
-            text=[_amount(value) if value else "" for value in values],
+            text=[units.digits(value) if value else "" for value in values],
             textposition="outside",
             cliponaxis=False,
             hovertemplate=f"{variant}, %{{y}}: %{{customdata:,}} bytes<extra></extra>",
         )
     charts.plain(figure, len(rows), legend=len(variants) > 1)
     most = max(float(rows[variant].max()) for variant in variants) / unit
-    figure.update_xaxes(range=[0, most * 1.18], title=charts.unit_name(unit))
+    figure.update_xaxes(range=[0, most * 1.18], title=units.name(unit))
     figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=list(rows["part"]), tickfont={"size": 12})
     figure.update_layout(barmode="group", height=110 + (10 + 15 * len(variants)) * len(rows), bargap=0.25)
     return figure
@@ -219,14 +183,14 @@ def resident(rows: Sequence[Mapping[str, Any]], unit: int) -> go.Figure:
     """What loading each variant and one prediction add to a process: its tensors, what else stays, and the
     peak."""
     figure = go.Figure()
-    for place, row in enumerate(rows):
+    measured = [(row, adds) for row in rows if (adds := resident_memory.added(row))]
+    for place, (row, adds) in enumerate(measured):
         look = charts.style(row["variant"])
-        tensors = row["total_bytes"] / unit
-        steady, peak = ((row[f"{name}_bytes"] - row["baseline_bytes"]) / unit for name in ("steady", "peak"))
+        tensors, steady, peak = (n / unit for n in (row["total_bytes"], adds.steady_bytes, adds.peak_bytes))
         for value, title, shade, pattern in (
             (min(tensors, steady), "its tensors", 1.0, ""),
             (max(steady - tensors, 0), "what else stays (libraries' code and buffers)", 0.55, "."),
-            (max(peak - max(steady, 0), 0), "only while loading", 0.3, "/"),
+            (max(peak - steady, 0), "only while loading", 0.3, "/"),
         ):
             figure.add_bar(
                 x=[value],
@@ -244,38 +208,33 @@ def resident(rows: Sequence[Mapping[str, Any]], unit: int) -> go.Figure:
                     },
                 },
                 hovertemplate=(
-                    f"{row['variant']}, {title}: {_amount(value)} {charts.unit_name(unit)}<extra></extra>"
+                    f"{row['variant']}, {title}: {units.digits(value)} {units.name(unit)}<extra></extra>"
                 ),
             )
         figure.add_annotation(
             x=peak,
             y=place,
-            text=f"{_amount(peak)} {charts.unit_name(unit)}",
+            text=f"{units.digits(peak)} {units.name(unit)}",
             showarrow=False,
             xanchor="left",
             xshift=6,
         )
-    charts.plain(figure, len(rows))
-    most = max((row["peak_bytes"] - row["baseline_bytes"]) / unit for row in rows)
-    figure.update_xaxes(range=[0, most * 1.4], title=charts.unit_name(unit))
-    figure.update_yaxes(tickvals=list(range(len(rows))), ticktext=[row["variant"] for row in rows])
+    charts.plain(figure, len(measured))
+    most = max(adds.peak_bytes for _, adds in measured) / unit
+    figure.update_xaxes(range=[0, most * 1.4], title=units.name(unit))
+    figure.update_yaxes(tickvals=list(range(len(measured))), ticktext=[row["variant"] for row, _ in measured])
     figure.update_layout(barmode="stack")
     return figure
 
 
 def resident_alt(rows: Sequence[Mapping[str, Any]]) -> str:
     parts = [
-        f"{row['variant']}: {row['peak_bytes'] - row['baseline_bytes']:,} at the peak, "
-        f"{row['steady_bytes'] - row['baseline_bytes']:,} steady, {row['total_bytes']:,} of tensors"
+        f"{row['variant']}: {adds.peak_bytes:,} at the peak, {adds.steady_bytes:,} steady, "
+        f"{row['total_bytes']:,} of tensors"
         for row in rows
+        if (adds := resident_memory.added(row))
     ]
     return f"Resident memory added, in bytes. {'; '.join(parts)}."
-
-
-def _amount(value: float) -> str:
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:,.1f}" if abs(value) >= 1 else f"{value:,.3g}"
 
 
 def _wrapped(text: str, width: int = 30) -> str:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from vitquant import ledger, notebook
+from vitquant import ledger, notebook, wording
 from vitquant.ledger import Entry
-from vitquant.riddle import beside_the_notebook, disk_lines, memory_lines
+from vitquant.riddle import beside_the_notebook, disk_lines, largest_deviation, memory_lines
 from vitquant.tables import Cells, Row, or_dash, table
 
 
@@ -18,14 +18,16 @@ def _tree(entries: Sequence[Entry]) -> str:
 
     def line(depth: int, title: str, part: Sequence[Entry]) -> None:
         found = ledger.total(part)
-        types = dict.fromkeys(entry.dtype or entry.disk_dtype for entry in part)
         counted = dict.fromkeys(entry.counted for entry in part)
         body.append(
             [
                 f"{'  ' * depth}{title}",
                 f"{found.memory_bytes:,}",
                 f"{found.disk_bytes:,}",
-                ", ".join(filter(None, types)),
+                *(
+                    ", ".join(filter(None, ledger.by_dtype(part, measure))) or "-"
+                    for measure in ("memory", "disk")
+                ),
                 ", ".join(counted),
             ]
         )
@@ -37,13 +39,15 @@ def _tree(entries: Sequence[Entry]) -> str:
             line(2, inside, of_layer)
             for name, of_name in ledger.grouped(of_layer, "name").items():
                 line(3, name, of_name)
-    return table(["part", "memory (bytes)", "disk (bytes)", "types", "counted as"], body)
+    return table(["part", "memory (bytes)", "disk (bytes)", "in memory as", "on disk as", "counted as"], body)
 
 
 def riddle(rows: Sequence[Row]) -> str:
     """The notebook's table beside the same two computations here, and the sums that lead to the true
     figures."""
     beside = beside_the_notebook(rows)
+    off = largest_deviation(beside)
+    is_notebooks = off is not None and off["disk"] < notebook.CLOSE
     forms = {"disk": "{:.4f}", "memory": "{:.6f}"}
     found = [
         table(
@@ -60,6 +64,7 @@ def riddle(rows: Sequence[Row]) -> str:
             ],
         ),
         f"(notebook: its author's figures, of {notebook.MODEL}, not measured here)",
+        *([wording.reproduced(off).replace("**", "")] if is_notebooks and off else []),
     ]
     for lines in (memory_lines(rows), disk_lines(rows)):
         names = list(lines[0].amounts)

@@ -9,14 +9,13 @@ import json
 import os
 import re
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from vitquant import machine, paths, weights
-from vitquant.errors import InputError, VitquantError
+from vitquant import children, machine, paths, weights
+from vitquant.errors import InputError
 
 if TYPE_CHECKING:
     from vitquant.latency import Shape
@@ -50,22 +49,13 @@ def measure(model: str, source: str, variant: str, shape: "Shape", threads: int)
         "shape": str(shape),
         "threads": threads,
     }
-    answer = subprocess.run(
-        [sys.executable, "-m", "vitquant.startup", json.dumps(question)],
+    answer = children.run(
+        ["-m", "vitquant.startup", json.dumps(question)],
+        what=f"The process that loaded {variant}",
         cwd=paths.PROJECT_ROOT,
-        env=paths.child_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
+        environment=paths.child_environment(),
     )
-    if answer.returncode != 0:
-        if answer.returncode < 0:
-            raise VitquantError(
-                f"The process that loaded {variant} was ended by signal {-answer.returncode}, most likely "
-                "because memory ran out: take a smaller model, or free some memory."
-            )
-        raise VitquantError(answer.stderr.strip().splitlines()[-1] if answer.stderr.strip() else "It failed.")
-    return Start(**json.loads(answer.stdout))
+    return Start(**json.loads(answer))
 
 
 def main(argument: str) -> int:

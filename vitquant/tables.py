@@ -4,15 +4,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from vitquant import shares, wording
+from vitquant import resident, shares, wording
 from vitquant.bits import SIMULATED, setting_title
-from vitquant.budget import bytes_words, seconds_words
 from vitquant.latency import NOISY
 from vitquant.runs import Run
+from vitquant.units import MIB, bytes_words, seconds_words
 
 Row = Mapping[str, Any]
 
-MIB = 2**20
 TOP_OPERATORS = 15
 
 
@@ -222,14 +221,20 @@ def size(rows: Sequence[Row]) -> str:
 
 
 def size_cells(rows: Sequence[Row]) -> Cells:
-    kinds = ["disk_bytes", "parameters_bytes", "packed_bytes", "buffers_bytes", "total_bytes"]
-    titles = ["disk", "parameters()", "packed", "buffers", "memory in all"]
+    kinds = {
+        "disk_bytes": "disk",
+        "exported_bytes": "exported",
+        "parameters_bytes": "parameters()",
+        "packed_bytes": "packed",
+        "buffers_bytes": "buffers",
+        "total_bytes": "memory in all",
+    }
     return [
-        ["variant", *[f"{title} (bytes)" for title in titles], "disk", "memory in all"],
+        ["variant", *[f"{title} (bytes)" for title in kinds.values()], "disk", "memory in all"],
         *(
             [
                 row["variant"],
-                *[f"{row[kind]:,}" for kind in kinds],
+                *[or_dash(row.get(kind), "{:,}") for kind in kinds],
                 mib(row["disk_bytes"]),
                 mib(row["total_bytes"]),
             ]
@@ -241,17 +246,17 @@ def size_cells(rows: Sequence[Row]) -> Cells:
 def resident_cells(rows: Sequence[Row]) -> Cells:
     """What a fresh process that loads each variant takes; empty where that was not measured."""
     titles = "process|before loading (bytes)|added at the peak|added, steady|steady / tensors|loading"
-    measured = [row for row in rows if row.get("peak_bytes")]
     body: Cells = [
         [
             row["variant"],
             f"{row['baseline_bytes']:,}",
-            f"{row['peak_bytes'] - row['baseline_bytes']:,}",
-            f"{row['steady_bytes'] - row['baseline_bytes']:,}",
-            f"{(row['steady_bytes'] - row['baseline_bytes']) / row['total_bytes']:.2f}",
+            f"{adds.peak_bytes:,}",
+            f"{adds.steady_bytes:,}",
+            f"{adds.steady_bytes / row['total_bytes']:.2f}",
             seconds(row["load_s"]),
         ]
-        for row in measured
+        for row in rows
+        if (adds := resident.added(row))
     ]
     return [list(titles.split("|")), *body] if body else []
 
@@ -277,7 +282,7 @@ def exported(rows: Sequence[Row]) -> str:
 
 
 def budget(rows: Sequence[Row], unit: int) -> str:
-    """What fits a budget, one line a candidate (budget.plain). unit: budget.MB or budget.MIB."""
+    """What fits a budget, one line a candidate (budget.plain). unit: units.MB or units.MIB."""
     titles = "model|weights|variant|top-1|95% interval|pictures|disk|memory|one picture|measured|verdict"
     return table(titles.split("|"), [_budget_cells(row, unit) for row in rows])
 
@@ -294,13 +299,14 @@ def _budget_cells(row: Row, unit: int) -> list[object]:
     notes = [
         *(["shipped" if len(shipped) == len(origins) else "partly shipped"] if shipped else []),
         *(["stale"] if any(origin["changes"] for origin in origins) else []),
+        *(["random weights"] if any(origin["random_weights"] for origin in origins) else []),
     ]
     return [
         row["model"],
         row["weights"],
         row["variant"],
-        "meaningless" if row["is_random"] and accuracy else f"{accuracy['top1']:.2%}" if accuracy else "-",
-        "-" if row["is_random"] else low_to_high,
+        f"{accuracy['top1']:.2%}" if accuracy else "-",
+        low_to_high,
         f"{accuracy['n']:,}" if accuracy else "-",
         disk,
         memory,

@@ -29,6 +29,7 @@ class Recipe:
     version: int  # raised when the same name begins to give other answers, so that stored ones turn stale
     batch_dependent: bool  # whether the answer for one picture depends on the pictures beside it
     uses_engine: bool  # whether torch's quantized engine runs any part of it
+    weight_bytes: int  # for each number of a Linear weight, at least
     apply: "Apply" = field(repr=False)
     unavailable: Mapping[str, str] = field(default_factory=dict)  # engine -> why it cannot run this
 
@@ -47,6 +48,11 @@ def recipe(name: str) -> Recipe:
 def why_unavailable(name: str, engine: str) -> str | None:
     """Why this variant cannot be had on this engine, as a sentence; None where it can."""
     return recipe(name).unavailable.get(engine)
+
+
+def usable(engine: str) -> tuple[str, ...]:
+    """The variants that can be had on this engine."""
+    return tuple(name for name in RECIPES if why_unavailable(name, engine) is None)
 
 
 def check_available(names: tuple[str, ...], engine: str) -> tuple[str, ...]:
@@ -125,6 +131,7 @@ def _register(
     version: int = 1,
     batch_dependent: bool = False,
     uses_engine: bool = True,
+    weight_bytes: int = 4,
     unavailable: Mapping[str, str] | None = None,
 ) -> "Callable[[Apply], Apply]":
     """Lists the decorated function as the recipe of its name."""
@@ -132,7 +139,15 @@ def _register(
     def register(apply: "Apply") -> "Apply":
         name = apply.__name__
         RECIPES[name] = Recipe(
-            name, title, summary, version, batch_dependent, uses_engine, apply, unavailable or {}
+            name,
+            title,
+            summary,
+            version,
+            batch_dependent,
+            uses_engine,
+            weight_bytes,
+            apply,
+            unavailable or {},
         )
         return apply
 
@@ -155,6 +170,7 @@ def fp32(model: "nn.Module") -> "nn.Module":
         "with one scale for the whole batch."
     ),
     batch_dependent=True,
+    weight_bytes=1,
 )
 def qint8(model: "nn.Module") -> "nn.Module":
     import torch
@@ -165,6 +181,7 @@ def qint8(model: "nn.Module") -> "nn.Module":
 @_register(
     title="float16 (weights)",
     summary="Linear layers keep their weights in 2 bytes each and compute in float32.",
+    weight_bytes=2,
     # torch 2.14 names them itself: "quantized::linear_prepack_fp16 is currently not supported by ONEDNN".
     unavailable={
         engine: f"torch cannot pack float16 weights for the engine {engine}, only for x86 and fbgemm, "

@@ -261,6 +261,28 @@ def smaller_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 NOT_SMALLER = 1.05
 """Less than so many times smaller is not called smaller."""
 
+
+def reproduced(off: Mapping[str, float]) -> str:
+    """By how much the notebook's figures are missed at most (riddle.largest_deviation)."""
+    memory = "exactly" if off["memory"] == 0 else f"within {off['memory']:.3%}"
+    return (
+        f"**Reproduced**: on disk within {off['disk']:.3%} (a file also holds names and structure, which "
+        f"differ between programs), in memory {memory}."
+    )
+
+
+def ruined_sentence(row: Mapping[str, Any]) -> str | None:
+    """That an exported file has clearly fewer pictures right than fp32 (an export run's row); None where it has
+    not."""
+    if row.get("fp32_top1") is None or row["top1_high"] >= row["fp32_top1"]:
+        return None
+    return (
+        f"It recognises {row['top1']:.1%} of these {row['n']:,} pictures (95% interval {row['top1_low']:.1%} "
+        f"to {row['top1_high']:.1%}), where fp32 recognises {row['fp32_top1']:.1%}: what was lost in "
+        "quantizing is lost in this file."
+    )
+
+
 HARMLESS = 0.99
 """Where at least so many of fp32's answers stay, rounding its weights is called harmless."""
 
@@ -277,6 +299,8 @@ def bits_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     }
     found = []
     for granularity, own in by_scale.items():
+        if not own:
+            continue  # a run that stopped half-way has not come to it
         scales = f"Scales **{bits.GRANULARITIES[granularity]}**"
         stays = f"at least {HARMLESS:.0%} of the answers to these {own[0]['n']:,} pictures stay {REFERENCE}'s"
         good = list(itertools.takewhile(lambda row: row["agree"] >= HARMLESS, own))
@@ -285,7 +309,10 @@ def bits_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             if good
             else f"{scales}: at no number of bits {stays}; at {own[0]['bits']} bits {_kept_answers(own[0])} do."
         )
-    pairs = list(zip(by_scale[bits.TENSOR], by_scale[bits.CHANNEL], strict=True))
+    per_channel = {row["bits"]: row for row in by_scale[bits.CHANNEL]}
+    pairs = [(row, per_channel[row["bits"]]) for row in by_scale[bits.TENSOR] if row["bits"] in per_channel]
+    if not pairs:
+        return found
     apart = [(one, other) for one, other in pairs if one["agree_high"] < other["agree_low"]]
     one, other = max(apart or pairs[-1:], key=lambda pair: pair[1]["agree"] - pair[0]["agree"])
     found.append(

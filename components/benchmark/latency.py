@@ -9,7 +9,7 @@ import streamlit as st
 from components import provenance
 from components.benchmark import history, stored
 from components.choices import Choices
-from vitquant import charts, machine, notebook, tables, wording
+from vitquant import charts, machine, notebook, tables, units, wording
 from vitquant.latency import NOISY
 from vitquant.runs import Run
 
@@ -117,8 +117,8 @@ def _starts(found: list[dict[str, Any]]) -> None:
     table = pd.DataFrame(started)
     for name in ("load", "first", "median"):
         table[f"{name}_ms"] = table[f"{name}_s"] * 1e3
-    table["peak_mb"] = table["peak_bytes"] / charts.MB
-    table["added_mb"] = (table["peak_bytes"] - table["baseline_bytes"]) / charts.MB
+    table["peak_mb"] = table["peak_bytes"] / units.MB
+    table["added_mb"] = (table["peak_bytes"] - table["baseline_bytes"]) / units.MB
     table = table[list(START_COLUMNS)].rename(columns=START_COLUMNS)
     st.dataframe(
         table,

@@ -10,7 +10,7 @@ from components import address, pictures, provenance, queue, readonly, rounded
 from components.choices import Choices
 from components.rounded import Question
 from components.size import stored
-from vitquant import bits, bits_charts, browse, catalog, charts, datasets, gallery, rounding, wording
+from vitquant import bits, bits_charts, browse, catalog, charts, datasets, gallery, room, rounding, wording
 from vitquant.accuracy import REFERENCE
 from vitquant.browse import Picture
 from vitquant.measurements import BitsRequest
@@ -31,6 +31,8 @@ COLUMNS = {
     "mean_kl_nats": "mean KL (nats)",
 }
 SHARES = ("agree", "agree_low", "agree_high", "top1", "top1_low", "top1_high")
+LOADED_UNASKED = 500 * 10**6
+"""Bytes of float32 weights up to which a model is loaded for the slider without being asked for."""
 FIRST_BITS = 4
 """What the slider stands at: few enough to see something."""
 
@@ -56,6 +58,8 @@ def _stored(db: sqlite3.Connection, chosen: Choices) -> Run | None:
     measure where there is none."""
     found = gallery.bits_runs(db, chosen.subject)
     if not found:
+        if readonly.is_on():
+            st.info("Nothing is measured yet of fewer bits.", icon=":material/hourglass_empty:")
         _measure(chosen, "Nothing is measured yet for this model, these weights and these pictures.")
         return None
     run = next((run for run in found if not gallery.run_changes(run, chosen.today)), found[0])
@@ -68,6 +72,8 @@ def _stored(db: sqlite3.Connection, chosen: Choices) -> Run | None:
 
 
 def _measure(chosen: Choices, why: str) -> None:
+    if readonly.is_on():
+        return
     subject = chosen.subject
     with st.container(border=True):
         words, button = st.columns([3, 2], vertical_alignment="center")
@@ -110,6 +116,12 @@ def _result(run: Run) -> None:
         "the closer each is rounded. The variant qint8 also rounds what flows between the layers; this says "
         "nothing of that."
     )
+    if planted := catalog.model(run.request["model"]).planted:
+        st.caption(
+            f"Here the weights that take the planted channels are {planted.factor:.0f} times smaller than the "
+            "others, so that an even grid of 8 bits or fewer rounds them all to zero: more of these bits do "
+            "not bring the last answers back."
+        )
     unit = stored.unit()
     left, right = st.columns(2, gap="medium")
     with left:
@@ -176,9 +188,11 @@ def _one_picture(db: sqlite3.Connection, chosen: Choices) -> None:
     file = datasets.folder(chosen.subject.dataset) / "val" / picture.path
     if not rounded.can_be_asked(chosen, file):
         return
-    rounded.wake(chosen.subject)
     pictures.style_sheet()
     st.subheader("Try it on a picture", anchor=False)
+    if not _is_wanted(chosen):
+        return
+    rounded.wake(chosen.subject)
     left, right = st.columns([1, 3], gap="large")
     with left:
         pictures.large(file, picture.class_index)
@@ -228,6 +242,26 @@ def _another(db: sqlite3.Connection, chosen: Choices, picture: Picture) -> None:
         )
 
 
+def _is_wanted(chosen: Choices) -> bool:
+    """Whether the model may be loaded: a large one only when somebody asks for it, since it stays in memory."""
+    takes = 4 * catalog.model(chosen.subject.model).parameters
+    if takes <= LOADED_UNASKED:
+        return True
+    key = f"bits:wanted:{chosen.subject.model}"
+    if st.session_state.get(key):
+        return True
+    if problem := room.memory_problem(chosen.subject.model, "bits"):
+        st.info(problem, icon=":material/memory:")
+        return False
+    st.button(
+        f"Load {chosen.subject.model} ({room.amount(takes)} of weights)",
+        icon=":material/memory:",
+        on_click=st.session_state.__setitem__,
+        args=(key, True),
+    )
+    return False
+
+
 @st.fragment(run_every=1.0)
 def _answers(question: Question, true_class: int) -> None:
     """fp32's five best answers and the rounded model's beside them, once the model is awake."""
@@ -245,6 +279,11 @@ def _answers(question: Question, true_class: int) -> None:
             pictures.top5(REFERENCE, answer, true_class)
     stays = answer.indices[0] == original.indices[0]
     first, other = (pictures.class_title(found.indices[0]) for found in (original, answer))
-    st.markdown(f"✓ The answer stays: {first}." if stays else f"✗ The answer changes from {first} to {other}.")
+    before, after = original.probabilities[0], answer.probabilities[0]
+    st.markdown(
+        f"✓ The answer stays: {first}, {after:.1%} sure, where the original is {before:.1%}."
+        if stays
+        else f"✗ The answer changes from {first} to {other}."
+    )
     if question.subject.is_random:
         st.caption(f"{pictures.RANDOM.capitalize()}.")

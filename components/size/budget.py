@@ -10,7 +10,7 @@ import streamlit as st
 from components import choices, costs, provenance, queue, readonly
 from components.choices import Choices
 from components.size import cards, limits, stored
-from vitquant import budget, candidates, catalog, machine, runs, sample
+from vitquant import budget, candidates, catalog, machine, runs, sample, units
 from vitquant.budget import FITS, TOO_MUCH, UNKNOWN, Budget, Judged, listed
 from vitquant.candidates import Candidate
 from vitquant.gallery import Subject
@@ -33,14 +33,11 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
     judged = budget.ranked(found, asked)
     cards.style_sheet()
     with st.container(border=True, key="budget-answer"):
-        st.markdown("\n\n".join(budget.answer_sentences(judged, unit)))
-        runtime = _larger_runtime(found, asked, unit)
-        if runtime:
-            st.markdown(f":material/warning: {runtime}")
+        st.markdown("\n\n".join(budget.answer_sentences(judged, asked, unit)))
         st.caption(
             f"All models and variants, by what they recognise of {catalog.dataset(subject.dataset).title} at "
             f"{subject.image_size} × {subject.image_size} pixels. "
-            f"{' '.join(_what_figures_mean(found, unit, runtime_told=runtime is not None))}"
+            f"{' '.join(_what_figures_mean(found, unit))}"
         )
     fitting, unknown, too_much = (
         [one for one in judged if one[1].answer == answer] for answer in (FITS, UNKNOWN, TOO_MUCH)
@@ -52,29 +49,22 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
     _measured_on(found)
 
 
-def _what_figures_mean(found: Sequence[Candidate], unit: int, *, runtime_told: bool) -> list[str]:
+def _what_figures_mean(found: Sequence[Candidate], unit: int) -> list[str]:
     """What the limits are held against: whose memory, whose time."""
     baselines = [one.baseline_bytes for one in found if one.baseline_bytes is not None]
-    beyond = "Memory is what a variant adds, at its peak, to a process that has torch and timm ready"
-    if baselines and not runtime_told:
-        before = budget.bytes_words(max(baselines), unit)
+    beyond = budget.WHAT_MEMORY_IS
+    if baselines:
+        before = units.bytes_words(max(baselines), unit)
         beyond += f"; that process itself takes up to {before} before it loads any model"
     timed_on = dict.fromkeys(
         one.origins["latency"].machine for one in found if "latency" in one.origins and one.latency_s
     )
     where = "; ".join(timed_on) or f"this machine ({machine.machine_name()})"
-    return [f"{beyond}.", f"Times are those of {where}, not of the device that you have in mind."]
-
-
-def _larger_runtime(found: Sequence[Candidate], asked: Budget, unit: int) -> str | None:
-    """Where the process itself takes more than the limit of memory: what fits fits beside it, not with it."""
-    baselines = [one.baseline_bytes for one in found if one.baseline_bytes is not None]
-    if asked.memory_bytes is None or not baselines or min(baselines) <= asked.memory_bytes:
-        return None
-    return (
-        f"The process itself takes {budget.bytes_words(min(baselines), unit)} of memory before it loads any "
-        "model, more than the limit: a device with no more in all needs a smaller runtime than torch."
-    )
+    return [
+        budget.WHAT_DISK_IS,
+        f"{beyond}.",
+        f"Times are those of {where}, not of the device that you have in mind.",
+    ]
 
 
 def _section(title: str, judged: Sequence[Judged], asked: Budget, unit: int) -> None:
@@ -99,7 +89,7 @@ def _too_much(judged: Sequence[Judged], asked: Budget, unit: int, *, unfolded: b
         computed: dict[str, list[str]] = {}
         for candidate, verdict in judged:
             if not candidate.is_measured:
-                least = budget.bytes_words(verdict.broken[0].figure, unit)
+                least = units.bytes_words(verdict.broken[0].figure, unit)
                 computed.setdefault(candidate.model, []).append(f"{candidate.variant} {least}")
         if computed:
             st.caption("Not measured, but computed from their numbers alone: on disk they take at least")
@@ -124,13 +114,12 @@ def _not_measured(db: sqlite3.Connection, chosen: Choices, judged: Sequence[Judg
     active = {
         (run.request["model"], run.request["weights"]) for run in runs.find(db, states=("queued", "running"))
     }
-    random_is_known = {one.model for one, _ in judged if one.is_random and "size" in one.origins}
     for of in lacking[:OFFERS_SHOWN]:
-        _offer(chosen, of, active, random_is_known)
+        _offer(chosen, of, active)
     if rest := lacking[OFFERS_SHOWN:]:
         with st.expander("1 more model" if len(rest) == 1 else f"{len(rest)} more models"):
             for of in rest:
-                _offer(chosen, of, active, random_is_known)
+                _offer(chosen, of, active)
 
 
 def _missing(of: Sequence[Candidate]) -> dict[str, list[str]]:
@@ -139,7 +128,7 @@ def _missing(of: Sequence[Candidate]) -> dict[str, list[str]]:
         "disk": [one.variant for one in of if one.disk_bytes is None],
         "memory": [one.variant for one in of if one.memory_bytes is None],
         "time": [one.variant for one in of if one.latency_s is None],
-        "accuracy": [one.variant for one in of if one.accuracy is None and not one.is_random],
+        "accuracy": [one.variant for one in of if one.accuracy is None],
     }
     return {figure: variants for figure, variants in lacking.items() if variants}
 
@@ -148,13 +137,12 @@ def _offer(
     chosen: Choices,
     of: Sequence[Candidate],
     active: set[tuple[str, str]],
-    random_is_known: set[str],
 ) -> None:
     first, missing = of[0], _missing(of)
     spec = catalog.model(first.model)
     # Without the model's own weights, random ones give the real size and speed.
     source = first.weights if first.weights_here else "random"
-    requests, why_not = _requests(chosen, first, source, missing, random_is_known)
+    requests, why_not = _requests(chosen, first, source, missing)
     with st.container(border=True, key=f"offer-{first.model}-{first.weights}"):
         words, button = st.columns([3, 2], vertical_alignment="center")
         words.markdown(
@@ -195,20 +183,19 @@ def _button_title(requests: Sequence[Request], missing: Iterable[str], *, stand_
 
 
 def _requests(
-    chosen: Choices, of: Candidate, source: str, missing: Iterable[str], random_is_known: set[str]
+    chosen: Choices, of: Candidate, source: str, missing: Iterable[str]
 ) -> tuple[list[Request], list[str]]:
     """What measures what is missing, with weights from source, and sentences about what cannot be measured as
     things are."""
     subject, missing = chosen.subject, set(missing)
     why_not = []
     if not of.weights_here:
-        is_known = of.model in random_is_known
-        why_not.append(
-            f"{_how_to_get(of, subject.dataset)} Size and time {'were' if is_known else 'can be'} measured "
-            "with random weights, which take as much."
+        stand_in = (
+            ""
+            if missing == {"accuracy"}
+            else (" Size and time can be measured with random weights, which take as much.")
         )
-        if is_known:
-            return [], why_not
+        why_not.append(f"{_how_to_get(of, subject.dataset)}{stand_in}")
     usable = tuple(choices.usable_variants())
     requests: list[Request] = []
     if missing & {"disk", "memory"}:
@@ -250,7 +237,9 @@ def _start(requests: Sequence[Request]) -> None:
 def _measured_on(found: Sequence[Candidate]) -> None:
     """For every model and kind of figure: the machine, when, and whether that was elsewhere or is stale."""
     origins = {
-        (one.model, one.weights, kind, origin): None for one in found for kind, origin in one.origins.items()
+        (one.model, candidates.RANDOM if origin.random_weights else one.weights, kind, origin): None
+        for one in found
+        for kind, origin in one.origins.items()
     }
     if not origins:
         return

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from components import choices, pictures
-from vitquant import budget, catalog, charts
+from vitquant import budget, catalog, charts, latency
 from vitquant.budget import DISK, FITS, LATENCY, MEMORY, TOO_MUCH, UNKNOWN, Budget, Judged
 from vitquant.candidates import Candidate
 
@@ -85,7 +85,9 @@ def _tags(candidate: Candidate) -> str:
     """Which of the figures were measured elsewhere, and which have gone stale."""
     shipped = [kind for kind, origin in candidate.origins.items() if origin.shipped]
     stale = [kind for kind, origin in candidate.origins.items() if origin.changes]
+    random = [kind for kind, origin in candidate.origins.items() if origin.random_weights]
     parts = [
+        *([f"with random weights: {', '.join(random)}"] if random else []),
         *([f"shipped: {', '.join(shipped)}"] if shipped else []),
         *([f"stale: {', '.join(stale)}"] if stale else []),
     ]
@@ -95,11 +97,6 @@ def _tags(candidate: Candidate) -> str:
 def _accuracy(candidate: Candidate, colour: str) -> str:
     title = '<span class="vq-cell-title">pictures recognised</span>'
     empty = '<div class="vq-meter vq-meter-none"></div>'
-    if candidate.is_random:
-        words = '<span class="vq-cell-none">meaningless</span>'
-        return (
-            f'<div class="vq-cell">{title}{words}{empty}<span class="vq-cell-note">random weights</span></div>'
-        )
     row = candidate.accuracy
     if row is None:
         return f'<div class="vq-cell">{title}<span class="vq-cell-none">not measured</span>{empty}</div>'
@@ -133,9 +130,5 @@ def _cell(candidate: Candidate, what: str, figure: float | None, limit: float | 
         colour = charts.style(candidate.variant).colour
         share = f"left: 0; width: {100 * figure / limit:.2f}%; min-width: 2px; background: {colour}"
         meter = f'<div class="vq-meter"><div style="{share}"></div></div>'
-    threads = f"{_threads(candidate)} · " if what == LATENCY and candidate.threads else ""
+    threads = f"{latency.threads_title(candidate.threads)} · " if what == LATENCY and candidate.threads else ""
     return f'<div class="vq-cell">{title}{words}{meter}<span class="vq-cell-note">{threads}{of}</span></div>'
-
-
-def _threads(candidate: Candidate) -> str:
-    return "1 thread" if candidate.threads == 1 else f"{candidate.threads} threads"

@@ -6,16 +6,17 @@ from typing import TypeVar
 import streamlit as st
 
 from components import address
-from vitquant import budget
-from vitquant.budget import DISK, LATENCY, MEMORY, PRESETS, Budget
+from vitquant import budget, units
+from vitquant.budget import DISK, LATENCY, MEMORY, Budget
 from vitquant.errors import InputError
+from vitquant.presets import PRESETS
 
 T = TypeVar("T")
 
 OWN = "own"
 NO_LIMIT = "none"
 
-FIRST_DISK_BYTES = 64 * budget.MB
+FIRST_DISK_BYTES = 64 * units.MB
 """What is set at first sight: of the three only disk is known of what comes with the project."""
 
 # Roughly doubling, with the round numbers that people name.
@@ -28,8 +29,8 @@ MILLISECOND_STEPS = (1, 2, 5, 10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 50
 NAMES = {DISK: address.DISK, MEMORY: address.MEMORY, LATENCY: address.LATENCY}
 TITLES = {DISK: "Disk", MEMORY: "Memory", LATENCY: "Time for one picture"}
 HELP = {
-    DISK: "The file of the variant's weights.",
-    MEMORY: "What the model adds, at its peak, to a process that has torch and timm ready.",
+    DISK: budget.WHAT_DISK_IS,
+    MEMORY: f"{budget.WHAT_MEMORY_IS}.",
     LATENCY: "The median time of one picture, on the machine where it was measured.",
 }
 
@@ -136,7 +137,7 @@ def _text(what: str, figure: float, unit: int) -> str:
     """A limit as the address has it: what budget.parse_bytes and parse_seconds read."""
     if what == LATENCY:
         return f"{1000 * figure:.6g}ms"
-    for size, name in sorted(((budget.MB, "MB"), (budget.MIB, "MiB")), key=lambda one: one[0] != unit):
+    for size, name in sorted(((units.MB, "MB"), (units.MIB, "MiB")), key=lambda one: one[0] != unit):
         if figure % size == 0:
             return f"{figure / size:.0f}{name}"
-    return f"{figure:.0f}"
+    return f"{figure:.0f}B"

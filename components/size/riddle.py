@@ -10,9 +10,10 @@ import streamlit as st
 from components import provenance
 from components.choices import Choices
 from components.size import stored
-from vitquant import charts, notebook, riddle, size_charts, wording
+from vitquant import charts, notebook, riddle, size_charts, units, wording
 from vitquant.accuracy import REFERENCE
-from vitquant.riddle import MB, MIB, Line
+from vitquant.riddle import Line
+from vitquant.units import MB, MIB
 
 
 def show(db: sqlite3.Connection, chosen: Choices) -> None:
@@ -39,6 +40,7 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
         riddle.memory_lines(found),
         unit,
         "memory",
+        "It is the sum of all tensors that the variant holds.",
     )
     _sum(
         "4 · Why the float16 file is as large as float32's",
@@ -48,6 +50,7 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
         riddle.disk_lines(found),
         unit,
         "disk",
+        "It is the size of the file that torch wrote.",
     )
     _truth(found)
     provenance.of_run(run)
@@ -97,11 +100,8 @@ def _same_computations(chosen: Choices, found: Sequence[Mapping[str, Any]]) -> N
         "over `parameters()`, as the notebook computed them."
     )
     off = riddle.largest_deviation(beside)
-    if chosen.subject.model == notebook.MODEL and off is not None:
-        st.markdown(
-            f"**Reproduced**: on disk within {off['disk']:.3%} (a file also holds names and structure, which "
-            f"differ between programs), in memory {_exactly(off['memory'])}."
-        )
+    if off is not None and off["disk"] < notebook.CLOSE:
+        st.markdown(wording.reproduced(off))
 
 
 def _units(found: Sequence[Mapping[str, Any]]) -> None:
@@ -116,7 +116,7 @@ def _units(found: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
-def _sum(title: str, words: str, lines: Sequence[Line], unit: int, key: str) -> None:
+def _sum(title: str, words: str, lines: Sequence[Line], unit: int, key: str, closing: str) -> None:
     st.subheader(title, anchor=False)
     st.markdown(words)
     variants = [name for name in lines[0].amounts if name != REFERENCE] or list(lines[0].amounts)
@@ -141,7 +141,7 @@ def _sum(title: str, words: str, lines: Sequence[Line], unit: int, key: str) -> 
             },
             alt=" ".join(size_charts.waterfall_alt(lines, name) for name in lines[0].amounts),
         )
-        st.caption("The lines add up to the last one to the byte; it was measured by itself.")
+        st.caption(f"The lines add up to the last one, to the byte. {closing}")
 
 
 def _truth(found: Sequence[Mapping[str, Any]]) -> None:
@@ -155,7 +155,7 @@ def _truth(found: Sequence[Mapping[str, Any]]) -> None:
             name: st.column_config.NumberColumn(format="localized" if "bytes" in name else "%.3f")
             for name in table.columns[1:]
         },
-        alt=charts.size_alt(pd.DataFrame(found), charts.MB),
+        alt=charts.size_alt(pd.DataFrame(found), units.MB),
     )
     st.page_link(
         "pages/size.py",
@@ -163,7 +163,3 @@ def _truth(found: Sequence[Mapping[str, Any]]) -> None:
         icon=":material/download:",
         query_params={"view": "take", "variant": "float16"},
     )
-
-
-def _exactly(off: float) -> str:
-    return "exactly" if off == 0 else f"within {off:.3%}"

@@ -10,11 +10,12 @@ import streamlit as st
 from components import provenance
 from components.choices import Choices
 from components.size import stored
-from vitquant import charts, size_charts, wording
+from vitquant import charts, resident, size_charts, units, wording
 
 COLUMNS = {
     "variant": "variant",
     "disk_bytes": "on disk",
+    "exported_bytes": "on disk, to take away",
     "parameters_bytes": "parameters()",
     "packed_bytes": "packed weights",
     "buffers_bytes": "buffers",
@@ -50,7 +51,7 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
 
 
 def _resident(found: Sequence[Mapping[str, Any]], unit: int) -> None:
-    measured = [row for row in found if row.get("peak_bytes")]
+    measured = [row for row in found if resident.added(row)]
     if not measured:
         return
     st.subheader("A process that loads it", anchor=False)
@@ -60,7 +61,7 @@ def _resident(found: Sequence[Mapping[str, Any]], unit: int) -> None:
     st.caption(
         "Measured, not computed: for each variant a fresh process loads it from a file of its own and makes "
         f"one prediction. Before loading, with torch and timm imported, it takes **{baseline} "
-        f"{charts.unit_name(unit)}**; the bars show what comes on top. Plain: the variant's tensors. Dotted: "
+        f"{units.name(unit)}**; the bars show what comes on top. Plain: the variant's tensors. Dotted: "
         "what else stays, such as the code and buffers of the libraries that compute. Striped: only while "
         "loading, when a weight lies in memory both as read and as packed."
     )
@@ -74,19 +75,7 @@ def _resident(found: Sequence[Mapping[str, Any]], unit: int) -> None:
 
 def _table(found: Sequence[Mapping[str, Any]]) -> None:
     st.subheader("In bytes", anchor=False)
-    rows = pd.DataFrame(
-        [
-            dict(row)
-            | {
-                f"added_{name}_bytes": row[f"{name}_bytes"] - row["baseline_bytes"]
-                for name in ("steady", "peak")
-                if row.get("peak_bytes")
-            }
-            for row in found
-        ]
-    )
-    if "added_steady_bytes" in rows:
-        rows["steady_share"] = rows["added_steady_bytes"] / rows["total_bytes"]
+    rows = pd.DataFrame([{**row, **_added(row)} for row in found])
     shown = {column: title for column, title in COLUMNS.items() if column in rows}
     st.dataframe(
         rows[list(shown)].rename(columns=shown),
@@ -97,3 +86,14 @@ def _table(found: Sequence[Mapping[str, Any]]) -> None:
         },
         alt=charts.size_alt(rows, 1),
     )
+
+
+def _added(row: Mapping[str, Any]) -> dict[str, Any]:
+    adds = resident.added(row)
+    if adds is None:
+        return {}
+    return {
+        "added_steady_bytes": adds.steady_bytes,
+        "added_peak_bytes": adds.peak_bytes,
+        "steady_share": adds.steady_bytes / row["total_bytes"],
+    }

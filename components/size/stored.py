@@ -4,13 +4,13 @@ import sqlite3
 
 import streamlit as st
 
-from components import address, choices, provenance, queue
+from components import address, choices, provenance, queue, readonly
 from components.choices import Choices
-from vitquant import charts, gallery, ledger, room
+from vitquant import gallery, ledger, room, units
 from vitquant.measurements import SizeRequest
 from vitquant.runs import Run
 
-UNITS = {"MB": charts.MB, "MiB": charts.MIB}
+UNITS = {"MB": units.MB, "MiB": units.MIB}
 
 
 def sizes(db: sqlite3.Connection, chosen: Choices, *, with_ledgers: bool = False) -> Run | None:
@@ -25,6 +25,10 @@ def sizes(db: sqlite3.Connection, chosen: Choices, *, with_ledgers: bool = False
             _measure(chosen, "What is stored was measured before every tensor was listed.")
             return None
     if not found:
+        if readonly.is_on():
+            st.info(
+                "Nothing is measured yet for this model and these weights.", icon=":material/hourglass_empty:"
+            )
         _measure(chosen, "Nothing is measured yet for this model and these weights.")
         return None
     # The newest run that has all variants; a newer one of a single variant must not hide it.
@@ -43,6 +47,8 @@ def sizes(db: sqlite3.Connection, chosen: Choices, *, with_ledgers: bool = False
 
 
 def _measure(chosen: Choices, why: str) -> None:
+    if readonly.is_on():
+        return
     request = SizeRequest(chosen.subject.model, chosen.subject.weights, tuple(choices.usable_variants()))
     too_large = room.memory_problem(request.model, request.kind)
     with st.container(border=True):

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from components import address, choices, provenance, queue
+from components import address, choices, provenance, queue, readonly
 from components.choices import Choices
-from vitquant import catalog, charts, datasets, exports, measurements, paths, room, runs
+from vitquant import catalog, datasets, exports, formats, measurements, paths, room, runs, units, wording
 from vitquant.accuracy import REFERENCE
-from vitquant.exports import Format
+from vitquant.formats import Format
 from vitquant.measurements import ExportRequest
 from vitquant.runs import Run
 
@@ -29,11 +29,11 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
     )
     left, right = st.columns(2, gap="medium")
     with left:
-        wanted = _format(chosen)
+        wanted = _format()
     with right:
         variant = _variant(wanted)
     st.caption(wanted.summary)
-    if problem := exports.why_not(wanted.name, variant):
+    if problem := formats.why_not(wanted.name, variant):
         st.info(problem, icon=":material/extension:")
         return
     if variant == "float16":
@@ -45,24 +45,24 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
             icon=":material/lightbulb:",
         )
     request = _request(chosen, wanted, variant)
-    run = _stored(db, chosen, request)
-    if run:
-        _offer(chosen, run)
+    made = _stored(db, chosen, request)
+    if made:
+        _offer(chosen, *made)
     else:
         _make(chosen, request)
     _how_to_load(wanted)
-    _made_before(db, chosen, run)
+    _made_before(db, chosen)
 
 
-def _format(chosen: Choices) -> Format:
-    name = address.value_of(address.FORMAT, list(exports.FORMATS), "program", what="format")
+def _format() -> Format:
+    name = address.value_of(address.FORMAT, list(formats.FORMATS), "program", what="format")
     st.selectbox(
         "Format",
-        list(exports.FORMATS),
-        format_func=lambda name: exports.FORMATS[name].title,
+        list(formats.FORMATS),
+        format_func=lambda name: formats.FORMATS[name].title,
         **address.mirror(address.FORMAT, name),
     )
-    return exports.FORMATS[name]
+    return formats.FORMATS[name]
 
 
 def _variant(wanted: Format) -> str:
@@ -93,12 +93,14 @@ def _request(chosen: Choices, wanted: Format, variant: str) -> ExportRequest:
     )
 
 
-def _stored(db: sqlite3.Connection, chosen: Choices, request: ExportRequest) -> Run | None:
-    """The run that made this file under today's conditions, if the file is still there."""
+def _stored(db: sqlite3.Connection, chosen: Choices, request: ExportRequest) -> tuple[Run, Path] | None:
+    """The run that made this file under today's conditions, and the file, if that is still there as it was
+    made."""
     if chosen.today.weights_digest is None or not datasets.is_here(request.dataset):
         return None
-    rows = request.stored(db)
-    return measurements.newest_run(db, request) if rows else None
+    run = measurements.newest_run(db, request)
+    file = exports.sound_file(db, run.result[0]) if run and run.result else None
+    return (run, file) if run and file else None
 
 
 def _make(chosen: Choices, request: ExportRequest) -> None:
@@ -109,6 +111,9 @@ def _make(chosen: Choices, request: ExportRequest) -> None:
             return
         if problem := room.memory_problem(request.model, request.format):
             words.markdown(problem)
+            return
+        if readonly.is_on():
+            words.markdown("Not made yet.")
             return
         needs = room.amount(room.needed_bytes(catalog.model(request.model), request.format))
         words.markdown(
@@ -127,16 +132,16 @@ def _make(chosen: Choices, request: ExportRequest) -> None:
             )
 
 
-def _offer(chosen: Choices, run: Run) -> None:
-    [row] = run.result or [{}]
-    file = exports.file_of(row)
-    assert file is not None
+def _offer(chosen: Choices, run: Run, file: Path) -> None:
+    [row] = run.result or []
     with st.container(border=True, key="offer"):
         st.markdown(f"**{file.name}** · {_sizes(row)}")
         st.markdown(_proof(row, chosen))
+        if (ruined := wording.ruined_sentence(row)) and not chosen.subject.is_random:
+            st.error(ruined, icon=":material/warning:")
         if row["file_bytes"] <= LARGEST_DOWNLOAD:
             st.download_button(
-                f"Download ({row['file_bytes'] / charts.MB:,.1f} MB)",
+                f"Download ({row['file_bytes'] / units.MB:,.1f} MB)",
                 data=_reader(file),
                 file_name=file.name,
                 mime="application/zip",
@@ -156,13 +161,15 @@ def _sizes(row: Mapping[str, Any]) -> str:
 
 def _proof(row: Mapping[str, Any], chosen: Choices) -> str:
     """What the file answered when it was loaded again."""
-    mark = "✓" if row["disagreements"] == 0 else "≠"
-    lines = [
-        f"{mark} Loaded again by itself in {row['runtime']}, it gave **another first answer on "
-        f"{row['disagreements']:,} of {row['n']:,} pictures** than {row['compared_with']} in vitquant; the "
-        f"largest difference of a logit is **{row['largest_logit_difference']:.3g}**."
-    ]
-    if exports.FORMATS[row["format"]].converts:
+    same = (
+        f"✓ Loaded again by itself in {row['runtime']}, it gave **the same first answer on all {row['n']:,} "
+        f"pictures** as {row['compared_with']} in vitquant"
+        if row["disagreements"] == 0
+        else f"≠ Loaded again by itself in {row['runtime']}, it gave **another first answer on "
+        f"{row['disagreements']:,} of {row['n']:,} pictures** than {row['compared_with']} in vitquant"
+    )
+    lines = [f"{same}; the largest difference of a logit is **{row['largest_logit_difference']:.3g}**."]
+    if formats.FORMATS[row["format"]].converts:
         lines.append(
             "It is a conversion of its own, made by ONNX Runtime from float32, and not torch's qint8. On "
             f"these pictures it has **{row['top1']:.1%}** right (95% interval {row['top1_low']:.1%} to "
@@ -183,7 +190,7 @@ def _how_to_load(wanted: Format) -> None:
         st.code(wanted.loader, language="python")
 
 
-def _made_before(db: sqlite3.Connection, chosen: Choices, shown: Run | None) -> None:
+def _made_before(db: sqlite3.Connection, chosen: Choices) -> None:
     """Every file made of this model that still lies there."""
     rows = []
     for run in runs.find(db, kind="export", states=("done",)):
@@ -194,8 +201,8 @@ def _made_before(db: sqlite3.Connection, chosen: Choices, shown: Run | None) -> 
             rows.append(
                 {
                     "variant": row["variant"],
-                    "format": exports.FORMATS[row["format"]].title
-                    if row["format"] in exports.FORMATS
+                    "format": formats.FORMATS[row["format"]].title
+                    if row["format"] in formats.FORMATS
                     else row["format"],
                     "bytes": row["file_bytes"],
                     "other answers": row["disagreements"],

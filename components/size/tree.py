@@ -1,8 +1,8 @@
 """Where the bytes are: a treemap to descend into, one variant or two under one root, and the parts side by
 side."""
 
+import functools
 import sqlite3
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,12 +11,12 @@ import streamlit as st
 from components import address, provenance
 from components.choices import Choices
 from components.size import stored
-from vitquant import charts, ledger, size_charts
+from vitquant import charts, ledger, size_charts, tree, units
 from vitquant.accuracy import REFERENCE
-from vitquant.ledger import Ledger
-from vitquant.size_charts import LEVELS, SEPARATOR
+from vitquant.tree import Ledgers
 
 MEASURES = {"memory": "In memory", "disk": "On disk"}
+ORDERS = {"block": "Block", "kind": "Kind of layer"}
 NOTHING = "nothing"
 FIRST = "qint8"
 """The variant looked at first, where it is measured: what it left in float32 is what one looks for."""
@@ -52,37 +52,41 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
             format_func=MEASURES.__getitem__,
             **address.mirror(address.BYTES, measure, forgetting=[address.AT]),
         )
+        order = address.value_of(address.GROUP, list(ORDERS), "block", what="division")
+        st.segmented_control(
+            "Divided by",
+            list(ORDERS),
+            required=True,
+            format_func=ORDERS.__getitem__,
+            help="Block by block, or all layers of a kind together, such as every block's qkv.",
+            **address.mirror(address.GROUP, order, forgetting=[address.AT]),
+        )
         unit = stored.unit()
     shown = {name: by_variant[name] for name in ([variant] if beside == NOTHING else [beside, variant])}
     st.html(_legend(shown, measure, unit))
-    at = _level(shown, measure)
+    at = _level(shown, measure, order)
     st.plotly_chart(
-        size_charts.treemap(shown, measure, unit, at),
+        size_charts.treemap(shown, measure, order, unit, at),
         config=charts.CONFIG,
         alt=size_charts.treemap_alt(shown, measure),
         key=CHART,
-        on_select=_clicked,
+        on_select=functools.partial(_clicked, order),
         selection_mode="points",
     )
-    _descent(shown, measure, at)
-    _parts(shown, measure, unit, at)
+    _descent(shown, measure, order, at)
+    _parts(shown, measure, order, unit, at)
     provenance.of_run(run)
 
 
-def _count(entries: Ledger, measure: str) -> int:
-    found = ledger.total(entries)
-    return found.memory_bytes if measure == "memory" else found.disk_bytes
-
-
-def _legend(shown: Mapping[str, Ledger], measure: str, unit: int) -> str:
+def _legend(shown: Ledgers, measure: str, unit: int) -> str:
     """What each colour means, and how much of each variant has that data type; as HTML."""
     lines = []
     for name, entries in shown.items():
-        counts = _by_type(entries, measure)
+        counts = ledger.by_dtype(entries, measure)
         parts = [
             '<span style="white-space:nowrap">'
             f'<i style="{_SWATCH}background:{size_charts.dtype_colour(dtype)}"></i>'
-            f"{size_charts.dtype_title(dtype)} {_amount(count, unit)} "
+            f"{size_charts.dtype_title(dtype)} {units.bytes_words(count, unit)} "
             f"({count / sum(counts.values()):.1%})</span>"
             for dtype, count in counts.items()
         ]
@@ -93,135 +97,81 @@ def _legend(shown: Mapping[str, Ledger], measure: str, unit: int) -> str:
 _SWATCH = "display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.35em;"
 
 
-def _amount(count: int, unit: int) -> str:
-    if count < unit / 100:
-        return f"{count:,} bytes"
-    return f"{count / unit:,.2f} {charts.unit_name(unit)}"
-
-
-def _by_type(entries: Ledger, measure: str) -> dict[str, int]:
-    """Bytes by data type, the most first; types that take nothing are left out."""
-    sums = ledger.by(entries, "dtype" if measure == "memory" else "disk_dtype")
-    counts = {
-        dtype: found.memory_bytes if measure == "memory" else found.disk_bytes for dtype, found in sums.items()
-    }
-    return {dtype: n for dtype, n in sorted(counts.items(), key=lambda pair: -pair[1]) if n}
-
-
 # Descending
 
 
-def _levels(shown: Mapping[str, Ledger], measure: str) -> set[str]:
-    """The ids of all nodes that have parts: the root's, variants', blocks', layers'."""
-    found = {size_charts.ROOT}
-    for name, entries in shown.items():
-        found.add(name)
-        for entry in entries:
-            if _count([entry], measure):
-                found.add(SEPARATOR.join([name, entry.block]))
-                found.add(SEPARATOR.join([name, entry.block, entry.inside]))
-    return found
-
-
-def _level(shown: Mapping[str, Ledger], measure: str) -> str:
-    at = st.query_params.get(address.AT)
-    if at is None:
-        return size_charts.ROOT
-    if at in _levels(shown, measure):
+def _level(shown: Ledgers, measure: str, order: str) -> str:
+    at = st.query_params.get(address.AT, tree.ROOT)
+    if tree.has(shown, measure, order, at):
         return at
     address.misunderstood(f"There is no part {address.quoted(at)} here; all of it is shown instead.")
-    return size_charts.ROOT
+    return tree.ROOT
 
 
-def _clicked() -> None:
+def _clicked(order: str) -> None:
     """A click on a part descends into it; on the part that one is in, goes up again; a tensor has no parts."""
     points: list[Any] = st.session_state[CHART].selection.points
     if not points:
         return
     node = str(points[0]["id"])
-    is_where_one_is = node == st.query_params.get(address.AT, size_charts.ROOT)
-    is_tensor = node.count(SEPARATOR) == len(LEVELS)
-    if is_where_one_is or is_tensor:
-        node = node.rpartition(SEPARATOR)[0]
-    address.go(**{address.AT: None if node in ("", size_charts.ROOT) else node})
+    if node == st.query_params.get(address.AT, tree.ROOT) or tree.is_tensor(node, order):
+        node = tree.up(node)
+    _go_to(node)
 
 
-def _descent(shown: Mapping[str, Ledger], measure: str, at: str) -> None:
+def _go_to(node: str) -> None:
+    address.go(**{address.AT: None if node == tree.ROOT else node})
+
+
+def _descent(shown: Ledgers, measure: str, order: str, at: str) -> None:
     """Where one is, as buttons that lead back up, and a list to descend by without a pointer."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        names = [] if at == size_charts.ROOT else at.split(SEPARATOR)
+        names = tree.names(at)
         for depth in range(len(names) + 1):
-            node = SEPARATOR.join(names[:depth])
             st.button(
                 "Everything" if depth == 0 else names[depth - 1],
                 key=f"up-{depth}",
                 type="tertiary",
                 icon=":material/home:" if depth == 0 else ":material/chevron_right:",
                 disabled=depth == len(names),
-                on_click=address.go,
-                kwargs={address.AT: node or None},
+                on_click=_go_to,
+                args=(tree.SEPARATOR.join(names[:depth]) or tree.ROOT,),
             )
-        below = _below(shown, measure, at)
-        if below:
+        if below := tree.below(shown, measure, order, at):
+            key = f"descend-{order}-{at}"
             st.selectbox(
                 "Descend into",
-                list(below),
+                below,
                 index=None,
                 placeholder="Descend into …",
-                format_func=below.__getitem__,
+                format_func=lambda node: tree.names(node)[-1],
                 label_visibility="collapsed",
-                key=f"descend-{at}",
+                key=key,
                 on_change=_descended,
-                args=(f"descend-{at}",),
+                args=(key,),
                 width=260,
             )
 
 
-def _below(shown: Mapping[str, Ledger], measure: str, at: str) -> dict[str, str]:
-    """The nodes right below one that have parts themselves, with their titles."""
-    if at == size_charts.ROOT:
-        return {name: name for name in shown}
-    variant, *path = at.split(SEPARATOR)
-    if len(path) >= len(LEVELS) - 1:
-        return {}
-    attribute = LEVELS[len(path)]
-    entries = [e for e in _within(shown[variant], path) if _count([e], measure)]
-    return {SEPARATOR.join([at, name]): name for name in ledger.by(entries, attribute)}
-
-
 def _descended(key: str) -> None:
     if st.session_state[key]:
-        address.go(**{address.AT: st.session_state[key]})
-
-
-def _within(entries: Ledger, path: list[str]) -> Ledger:
-    return [
-        entry
-        for entry in entries
-        if all(getattr(entry, LEVELS[depth]) == name for depth, name in enumerate(path))
-    ]
+        _go_to(st.session_state[key])
 
 
 # The parts side by side
 
 
-def _parts(shown: Mapping[str, Ledger], measure: str, unit: int, at: str) -> None:
-    path = [] if at == size_charts.ROOT else at.split(SEPARATOR)[1:]
-    where = " › ".join(path) if path else "the whole model"
-    attribute = LEVELS[min(len(path), len(LEVELS) - 1)]
-    within = {name: _within(entries, path) for name, entries in shown.items()}
-    rows: dict[str, dict[str, Any]] = {}
-    for name, entries in within.items():
-        for part, found in ledger.by(entries, attribute).items():
-            count = found.memory_bytes if measure == "memory" else found.disk_bytes
-            if count:
-                rows.setdefault(part, {"part": part, **dict.fromkeys(shown, 0)})[name] = count
-                of_part = [e for e in entries if getattr(e, attribute) == part]
-                rows[part][f"{name}, types"] = _types(of_part, measure)
+def _parts(shown: Ledgers, measure: str, order: str, unit: int, at: str) -> None:
+    rows = tree.side_by_side(shown, measure, order, at)
     if not rows:
         return
-    table = pd.DataFrame(list(rows.values()))
+    where = " › ".join(tree.names(at)[1:]) or "the whole model"
     st.subheader(f"Side by side: {where}", anchor=False)
+    table = pd.DataFrame(rows)
+    for name in shown:
+        table[f"{name}, types"] = [
+            ", ".join(map(size_charts.dtype_title, row["types"].get(name, []))) for row in rows
+        ]
     st.plotly_chart(
         size_charts.pairs(table, list(shown), unit),
         config=charts.CONFIG,
@@ -232,11 +182,6 @@ def _parts(shown: Mapping[str, Ledger], measure: str, unit: int, at: str) -> Non
         st.dataframe(
             table[["part", *(column for name in shown for column in (name, f"{name}, types"))]],
             hide_index=True,
-            placeholder="–",
             column_config={name: st.column_config.NumberColumn(format="localized") for name in shown},
             alt=size_charts.pairs_alt(table, list(shown)),
         )
-
-
-def _types(entries: Ledger, measure: str) -> str:
-    return ", ".join(size_charts.dtype_title(dtype) for dtype in _by_type(entries, measure))

@@ -1,5 +1,6 @@
 """The Size page's views of sizes, the riddle, the bytes and files to take away, on stored rows: no torch."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -10,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from tests import drawn
 from tests.conftest import ROOT
 from tests.pages.helpers import SIZE, SIZE_ROWS, store_run, text_of, visit
-from vitquant import accuracy, database, exports, ledger, paths, runs
+from vitquant import accuracy, database, exports, formats, ledger, paths, runs, wording
 from vitquant.ledger import Entry
 from vitquant.measurements import ExportRequest
 
@@ -188,8 +189,15 @@ def test_the_address_descends_and_the_parts_lie_side_by_side(measured: None) -> 
     [up] = [button for button in at.button if button.key == "up-0"]
     up.click().run()
     assert treemap(at)["level"] == "all"
-    at.selectbox(key="descend-all").set_value("fp32").run()
+    at.selectbox(key="descend-block-all").set_value("fp32").run()
     assert treemap(at)["level"] == "fp32"
+
+
+def test_all_layers_of_a_kind_lie_together_when_divided_so(measured: None) -> None:
+    at = visit("size", view="tree", group="kind", at="fp32/attn.qkv")
+    assert treemap(at)["level"] == "fp32/attn.qkv"
+    assert "Side by side: attn.qkv" in text_of(at)
+    assert list(at.dataframe[0].value["part"]) == ["block 0"]
 
 
 def test_a_part_that_is_not_there_is_a_sentence(measured: None) -> None:
@@ -218,7 +226,7 @@ def exported(request: ExportRequest = EXPORT, **changed: Any) -> runs.Run:
         "file": place,
         "file_bytes": len(content),
         "weights_bytes": 9,
-        "sha256": "0" * 64,
+        "sha256": hashlib.sha256(content).hexdigest(),
         "n": 40,
         "disagreements": 0,
         "largest_logit_difference": 0.0,
@@ -227,6 +235,7 @@ def exported(request: ExportRequest = EXPORT, **changed: Any) -> runs.Run:
         "top1_low": 0.35,
         "top1_high": 0.65,
         "reference_top1": 0.5,
+        "fp32_top1": 0.5,
         "runtime": "torch 2",
     }
     return store_run(request, [found | changed])
@@ -254,6 +263,21 @@ def test_the_proof_stands_before_the_download(plan: accuracy.Plan) -> None:
     assert not buttons(at, "Make the file")
 
 
+def test_a_file_that_was_tampered_with_is_not_offered(plan: accuracy.Plan) -> None:
+    [row] = exported().result or []
+    (paths.exports_dir() / row["file"]).write_bytes(b"another of size")  # as many bytes as the file had
+    at = visit("size", view="take", variant="qint8")
+    assert not at.get("download_button")
+    assert len(buttons(at, "Make the file")) == 1
+
+
+def test_a_ruined_variant_is_no_green_offer(plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"n": 40, "top1": 0.1, "top1_low": 0.04, "top1_high": 0.2, "fp32_top1": 0.9}
+    assert "recognises 10.0% of these 40 pictures" in str(wording.ruined_sentence(found))
+    assert wording.ruined_sentence(found | {"top1_high": 0.9}) is None
+    assert wording.ruined_sentence(found | {"fp32_top1": None}) is None
+
+
 def test_a_file_that_is_gone_is_offered_to_be_made_again(plan: accuracy.Plan) -> None:
     [row] = exported().result or []
     (paths.exports_dir() / row["file"]).unlink()
@@ -266,7 +290,7 @@ def test_a_file_that_is_gone_is_offered_to_be_made_again(plan: accuracy.Plan) ->
 def test_a_conversion_is_shown_with_its_own_accuracy(
     plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exports.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(formats.util, "find_spec", lambda name: object())
     request = ExportRequest(drawn.MODEL, "random", ("fp32",), "onnx-int8", drawn.DATASET, exports.FEW_PICTURES)
     exported(request, compared_with="fp32", disagreements=20)
     shown = text_of(visit("size", view="take", format="onnx-int8"))
@@ -277,8 +301,8 @@ def test_a_conversion_is_shown_with_its_own_accuracy(
 def test_without_its_packages_onnx_says_how_to_get_them(
     plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = exports.util.find_spec
-    monkeypatch.setattr(exports.util, "find_spec", lambda name: None if "onnx" in name else real(name))
+    real = formats.util.find_spec
+    monkeypatch.setattr(formats.util, "find_spec", lambda name: None if "onnx" in name else real(name))
     at = visit("size", view="take", format="onnx")
     assert "pip install -r requirements-onnx.txt" in text_of(at)
     assert not buttons(at, "Make the file")

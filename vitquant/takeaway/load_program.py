@@ -1,9 +1,10 @@
 """Loads the program: needs torch, numpy and Pillow.
 
-logits = load(".")(Image.open("picture.jpg").convert("RGB"))      # (1000,) float32
+logits = load(".")(Image.open("picture.jpg"))      # (1000,) float32
 """
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,14 +15,16 @@ from transform import transform
 
 
 def load(folder: Path | str) -> Callable[[Image.Image], np.ndarray]:
-    """What answers a picture (RGB) with its 1000 logits; folder: where model.pt and config.json lie."""
+    """What answers a picture with its 1000 logits; folder: where model.pt and config.json lie."""
     config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     if config["engine"] in torch.backends.quantized.supported_engines:
         torch.backends.quantized.engine = config["engine"]
+    # torch announces the end of TorchScript, which it still loads.
+    warnings.filterwarnings("ignore", r".*torch\.jit\.\w+` is deprecated", FutureWarning)
     model = torch.jit.load(Path(folder) / "model.pt").eval()
 
     def logits_of(picture: Image.Image) -> np.ndarray:
         with torch.inference_mode():
-            return np.asarray(model(transform(picture, config["transform"]))[0])
+            return np.asarray(model(transform(picture.convert("RGB"), config["transform"]))[0])
 
     return logits_of

@@ -1,6 +1,6 @@
 """Loads the state dict: needs torch, timm, numpy and Pillow.
 
-logits = load(".")(Image.open("picture.jpg").convert("RGB"))      # (1000,) float32
+logits = load(".")(Image.open("picture.jpg"))      # (1000,) float32
 """
 
 import json
@@ -18,7 +18,7 @@ from transform import transform
 
 
 def load(folder: Path | str) -> Callable[[Image.Image], np.ndarray]:
-    """What answers a picture (RGB) with its 1000 logits; folder: where weights.pt and config.json lie."""
+    """What answers a picture with its 1000 logits; folder: where weights.pt and config.json lie."""
     config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     if config["engine"] in torch.backends.quantized.supported_engines:
         torch.backends.quantized.engine = config["engine"]
@@ -26,7 +26,7 @@ def load(folder: Path | str) -> Callable[[Image.Image], np.ndarray]:
 
     def logits_of(picture: Image.Image) -> np.ndarray:
         with torch.inference_mode():
-            return np.asarray(model(transform(picture, config["transform"]))[0])
+            return np.asarray(model(transform(picture.convert("RGB"), config["transform"]))[0])
 
     return logits_of
 

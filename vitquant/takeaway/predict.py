@@ -24,8 +24,11 @@ def main() -> None:
     labels = json.loads((HERE / "labels.json").read_text(encoding="utf-8"))
     found = []
     for file in options.pictures:
-        with Image.open(file) as picture:
-            logits = logits_of(picture.convert("RGB"))
+        try:
+            with Image.open(file) as picture:
+                logits = logits_of(picture)
+        except OSError as error:
+            raise SystemExit(f"{file} cannot be read as a picture: {error}") from error
         found.append(logits)
         if not options.logits:
             print(file)
