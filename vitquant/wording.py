@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from vitquant import bits, latency, sequential, shares, statistics
+from vitquant import bits, latency, resident, sequential, shares, statistics, units
 from vitquant.accuracy import REFERENCE
 from vitquant.sequential import Look
 
@@ -256,6 +256,20 @@ def smaller_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         held = f"are {memory:.1f} times smaller" if memory >= NOT_SMALLER else "are not smaller"
         found.append(f"**{name}**'s file {file} {REFERENCE}'s; its tensors in memory {held}.")
     return found
+
+
+def loading_sentence(rows: Sequence[Mapping[str, Any]], unit: int) -> str | None:
+    """That a quantized variant takes more than fp32 while it is loaded, where one does (of a size run's
+    rows)."""
+    peaks = {row["variant"]: adds.peak_bytes for row in rows if (adds := resident.added(row))}
+    most = max(peaks, key=peaks.__getitem__, default=REFERENCE)
+    if REFERENCE not in peaks or most == REFERENCE:
+        return None
+    return (
+        f"While it is loaded, **{most}** takes the most, {units.bytes_words(peaks[most], unit)} at the peak, "
+        f"more than {REFERENCE} with {units.bytes_words(peaks[REFERENCE], unit)}: for a moment a weight lies "
+        "in memory as read and as packed."
+    )
 
 
 NOT_SMALLER = 1.05

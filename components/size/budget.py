@@ -42,7 +42,8 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
     fitting, unknown, too_much = (
         [one for one in judged if one[1].answer == answer] for answer in (FITS, UNKNOWN, TOO_MUCH)
     )
-    _section("Fits", fitting, asked, unit)
+    beside = budget.runtime_beyond(judged, asked) is not None
+    _section("Would fit beside a smaller runtime" if beside else "Fits", fitting, asked, unit)
     _section("Not known yet", [one for one in unknown if one[0].is_measured], asked, unit)
     _not_measured(db, chosen, judged)
     _too_much(too_much, asked, unit, unfolded=not fitting)

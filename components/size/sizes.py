@@ -71,6 +71,8 @@ def _resident(found: Sequence[Mapping[str, Any]], unit: int) -> None:
         alt=size_charts.resident_alt(measured),
         key="resident",
     )
+    if sentence := wording.loading_sentence(measured, unit):
+        st.markdown(sentence)
 
 
 def _table(found: Sequence[Mapping[str, Any]]) -> None:

@@ -85,11 +85,17 @@ def buttons(at: AppTest, label: str) -> list[Any]:
 def test_resident_memory_is_shown_without_its_baseline(measured: None) -> None:
     at = visit("size")
     assert "700 MB" in text_of(at)
+    assert "While it is loaded" not in text_of(at)  # here fp32 takes the most
     table = at.dataframe[0].value.set_index("variant")
     assert table.loc["qint8", "process before loading"] == BASELINE
     assert table.loc["qint8", "added, steady"] == ROWS[1]["total_bytes"] + 30_000
     assert table.loc["qint8", "added, peak"] == 2 * ROWS[1]["total_bytes"]
     assert table.loc["qint8", "steady / tensors"] == pytest.approx(1 + 30_000 / 1_407_008)
+
+
+def test_a_variant_that_takes_more_than_fp32_while_it_is_loaded_is_named(plan: accuracy.Plan) -> None:
+    store_run(REQUEST, [*ROWS[:2], ROWS[2] | {"peak_bytes": BASELINE + 9_000_000}])
+    assert "While it is loaded, **float16** takes the most, 9 MB" in text_of(visit("size"))
 
 
 def test_what_an_older_version_measured_still_shows_and_is_measured_again(plan: accuracy.Plan) -> None:
