@@ -154,7 +154,8 @@ def title(run: Run) -> str:
     limit = f"first {asked:,} of " if asked else ""
     limit = f"until sure, {limit}" if request.get("until_sure") else limit
     variants = ", ".join(request["variants"])
-    return f"{run.kind} of {request['model']}, {choices.weights_phrase(request['weights'])}: {variants}" + (
+    kind = f"{run.kind} ({request['format']})" if "format" in request else run.kind
+    return f"{kind} of {request['model']}, {choices.weights_phrase(request['weights'])}: {variants}" + (
         f" · {limit}{on}" if on else ""
     )
 
@@ -226,14 +227,22 @@ def _progress(run: Run) -> str:
 
 def _stopped(run: Run) -> None:
     with st.container(key=f"run-{run.id}"):
-        words, button = st.columns([5, 1], vertical_alignment="center")
+        words, buttons = st.columns([5, 2], vertical_alignment="center")
         far = f", {run.done:,} of {run.total:,} done" if run.total else ""
         words.markdown(f"**Run {run.id}** is {run.state}{far} · {title(run)}")
         if run.message:
             words.caption(run.message)
-        if not readonly.is_on():
-            button.button(
-                "Continue", key=f"continue-{run.id}", on_click=_continue, args=(run.id,), width="stretch"
+        if readonly.is_on():
+            return
+        with buttons.container(horizontal=True):
+            st.button("Continue", key=f"continue-{run.id}", on_click=_continue, args=(run.id,))
+            st.button(
+                "Forget",
+                key=f"forget-{run.id}",
+                help="Remove it from the list. Pictures that no other run has answered are forgotten with it.",
+                type="tertiary",
+                on_click=_forget,
+                args=(run.id,),
             )
 
 
@@ -251,6 +260,15 @@ def _cancel(run_id: int) -> None:
         readonly.refuse()
         with database.opened() as db:
             runs.request_cancel(db, run_id)
+    except VitquantError as error:
+        st.session_state[_ERROR] = str(error)
+
+
+def _forget(run_id: int) -> None:
+    try:
+        readonly.refuse()
+        with database.opened() as db:
+            jobs.forget(db, run_id)
     except VitquantError as error:
         st.session_state[_ERROR] = str(error)
 

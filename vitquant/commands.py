@@ -389,11 +389,7 @@ def _say_that_it_waits(sentence: str) -> None:
 def runs_delete_command(options: argparse.Namespace) -> None:
     with database.opened() as db:
         runs.mark_interrupted(db)
-        run = runs.get(db, options.id)
-        forgotten = runs.delete(db, run.id)
-    if run.kind == "export":
-        for row in run.result or []:
-            exports.forget(row)
+        forgotten = jobs.forget(db, options.id)
     what = f", with {forgotten:,} predictions that no other run rests on" if forgotten else ""
     print(f"Deleted run {options.id}{what}.")
 

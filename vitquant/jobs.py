@@ -114,6 +114,19 @@ def carry_out_queued(run_id: int) -> None:
             raise
 
 
+def forget(db: sqlite3.Connection, run_id: int) -> int:
+    """Forget a run that is over, and the file that it has made, if any: returns how many predictions went with it.
+
+    Raises InputError where there is no such run, or it is not over.
+    """
+    run = runs.get(db, run_id)
+    forgotten = runs.delete(db, run_id)
+    if run.kind == measurements.ExportRequest.kind:
+        for row in run.result or []:
+            exports.forget(row)
+    return forgotten
+
+
 def ensure_dispatcher() -> None:
     """Start the dispatcher, detached from this process; it ends at once where another is at work."""
     paths.data_dir().mkdir(parents=True, exist_ok=True)

@@ -108,10 +108,14 @@ def treemap(ledgers: Ledgers, measure: str, order: str, unit: int, level: str) -
         texttemplate="%{label}<br>%{customdata[0]}",
         textfont={"color": "white", "size": 13},
         customdata=[
-            [f"{units.digits(count / unit)} {units.name(unit)}", f"{count:,}", dtype_title(dtype)]
-            for count, dtype in zip(nodes["bytes"], nodes["dtype"], strict=True)
+            [
+                f"{units.digits(count / unit)} {units.name(unit)}",
+                f"{count:,}",
+                f"{'' if is_pure else 'mostly '}{dtype_title(dtype)}",
+            ]
+            for count, dtype, is_pure in zip(nodes["bytes"], nodes["dtype"], nodes["is_pure"], strict=True)
         ],
-        hovertemplate="<b>%{label}</b><br>%{customdata[1]} bytes, mostly %{customdata[2]}"
+        hovertemplate="<b>%{label}</b><br>%{customdata[1]} bytes, %{customdata[2]}"
         "<br>%{percentRoot:.1%} of what is shown in all<extra></extra>",
         pathbar={"visible": False},  # the page has its own way back up
         tiling={"packing": "squarify", "pad": 2},

@@ -39,7 +39,7 @@ def is_tensor(node: str, order: str) -> bool:
 
 def nodes(ledgers: Ledgers, measure: str, order: str) -> list[dict[str, Any]]:
     """Every node that takes anything, parents before their parts: "id", "parent" ("" for the root), "label",
-    "bytes", and "dtype", the data type that most of its bytes have."""
+    "bytes", "dtype", the data type that most of its bytes have, and "is_pure", whether all of them have it."""
     found: dict[str, dict[str, Any]] = {}
     of: dict[str, dict[str, int]] = {}
 
@@ -62,6 +62,7 @@ def nodes(ledgers: Ledgers, measure: str, order: str) -> list[dict[str, Any]]:
                 add(node, parent, getattr(entry, attribute), count, dtype)
     for node, known in found.items():
         known["dtype"] = max(of[node], key=of[node].__getitem__)
+        known["is_pure"] = len(of[node]) == 1
     return list(found.values())
 
 

@@ -205,8 +205,7 @@ def _made_before(db: sqlite3.Connection, chosen: Choices) -> None:
                     if row["format"] in formats.FORMATS
                     else row["format"],
                     "bytes": row["file_bytes"],
-                    "other answers": row["disagreements"],
-                    "of pictures": row["n"],
+                    "other answers": f"{row['disagreements']:,} of {row['n']:,}",
                     "largest logit difference": row["largest_logit_difference"],
                     "top-1": 100 * row["top1"],
                     "made": provenance.when(run.ended_at or run.created_at),

@@ -166,7 +166,7 @@ def _parts(shown: Ledgers, measure: str, order: str, unit: int, at: str) -> None
     if not rows:
         return
     where = " › ".join(tree.names(at)[1:]) or "the whole model"
-    st.subheader(f"Side by side: {where}", anchor=False)
+    st.subheader(f"{'Side by side' if len(shown) > 1 else 'Its parts'}: {where}", anchor=False)
     table = pd.DataFrame(rows)
     for name in shown:
         table[f"{name}, types"] = [

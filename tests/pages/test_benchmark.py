@@ -281,6 +281,16 @@ def test_a_run_that_stopped_half_way_is_continued(plan: accuracy.Plan) -> None:
         assert runs.get(db, run.id).state == "queued"
 
 
+def test_a_run_that_stopped_half_way_is_forgotten_by_a_click(plan: accuracy.Plan) -> None:
+    run = store_run(SIZE, [], state="cancelled")
+    at = visit("size")
+    at.button(key=f"forget-{run.id}").click().run()
+    assert not at.exception
+    assert "stopped half-way" not in text_of(at)
+    with database.opened() as db:
+        assert runs.look_up(db, run.id) is None
+
+
 def test_a_waiting_run_is_cancelled(plan: accuracy.Plan) -> None:
     with database.opened() as db:
         run = jobs.start(db, SIZE)
