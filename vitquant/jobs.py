@@ -115,7 +115,7 @@ def carry_out_queued(run_id: int) -> None:
 
 
 def forget(db: sqlite3.Connection, run_id: int) -> int:
-    """Forget a run that is over, and the file that it has made, if any: returns how many predictions went with it.
+    """Forget a run that is over, and the file that it has made; returns how many predictions went with it.
 
     Raises InputError where there is no such run, or it is not over.
     """
