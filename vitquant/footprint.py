@@ -172,20 +172,17 @@ def _holds_packed(module: nn.Module) -> bool:
 def _packed_entries(layer: str, module: Any) -> Iterator[Entry]:
     """One packed layer's weight, scales and zero points, and bias, in memory and as torch.save unpacks them.
 
-    | part                 | int8 in memory                | in its file       | float16 in memory | in its file
-    |
-    |----------------------|-------------------------------|-------------------|-------------------|-------------|
-    | weight, each number  | 1                             | 1                 | 2                 | 4 (float32)
-    |
-    | scale, zero point    | 4 + 4, once or for each row   | 0, or 8 + 8 a row | none              | none
-    |
-    | bias, each number    | 4 (float32)                   | 4                 | 4                 | 4
-    |
-    | output's scale etc.  | none (a dynamic layer has no use for them) | 4 + 8 | none         | 4 + 8       |
+    | part                | int8 in memory   | in its file        | float16 in memory | in its file |
+    |---------------------|------------------|--------------------|-------------------|-------------|
+    | weight, each number | 1                | 1                  | 2                 | 4 (float32) |
+    | scale, zero point   | 4 + 4 each       | none, or 8 + 8 each | none             | none        |
+    | bias, each number   | 4 (float32)      | 4                  | 4                 | 4           |
+    | output's scale etc. | none             | 4 + 8              | none              | 4 + 8       |
 
-    (A single scale and zero point lie in the pickle.) Not counted: padding to the engine's block size, and the
-    sums of rows that fbgemm keeps to correct for the zero point of what comes in: both are the engine's own,
-    not the model's.
+    There is one scale and zero point, which then lies in the pickle, or one for each row (per-channel). A
+    dynamic layer has no use for its output's. Not counted: padding to the engine's block size, and the sums of
+    rows that fbgemm keeps to correct for the zero point of what comes in: both are the engine's own, not the
+    model's.
     """
     weight, bias = module._weight_bias()  # unpacks this one layer
     numbers = weight.numel()

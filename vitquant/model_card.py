@@ -73,8 +73,7 @@ def _loading(request: "ExportRequest") -> str:
     wanted = formats.format_of(request.format)
     versions = [f"{name}=={version}" for name in wanted.needs if (version := machine.version_of(name))]
     engine = (
-        "\n"
-        "\n"
+        "\n\n"
         f"torch's quantized engine must be able to run it; it was made for `{machine.engine()}`, and another "
         "one or another processor gives somewhat other answers."
         if recipe(request.variants[0]).uses_engine
@@ -88,11 +87,9 @@ def _loading(request: "ExportRequest") -> str:
         "or in your own code:\n\n"
         '```python\nfrom PIL import Image\n\nfrom load import load\n\nlogits_of = load(".")\n'
         'logits = logits_of(Image.open("picture.jpg"))  # (1000,) float32\n'
-        "```\n"
-        "\n"
+        "```\n\n"
         f"`sha256sum --check {exports.SUMS}` tells whether the files are as they were made. Whoever can change "
-        "the "
-        "archive can change that file, too: the archive's own digest stands where you got it." + engine
+        "the archive can change that file, too: the archive's own digest stands where you got it." + engine
     )
 
 
@@ -100,12 +97,10 @@ def _input(request: "ExportRequest") -> str:
     size = request.image_size
     fixed = "Only this size: it was recorded with it." if request.format != "state-dict" else ""
     return (
-        "## What goes in\n"
-        "\n"
+        "## What goes in\n\n"
         "An RGB picture, scaled to 0..1, normalized with ImageNet's mean and standard deviation, and then "
         f"resized to {size} × {size} pixels (bilinear, antialiased), in this order: `transform.py` does it, "
-        "`config.json` has the "
-        f"numbers. {fixed}".rstrip()
+        f"`config.json` has the numbers. {fixed}".rstrip()
     )
 
 

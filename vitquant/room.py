@@ -1,5 +1,4 @@
-"""Whether there is room for something before it is begun: estimates of memory and disk, each against what is
-free.
+"""Whether there is room for something before it is begun: estimates of memory and disk, against what is free.
 
 Imports no torch.
 """
@@ -13,13 +12,11 @@ from vitquant.catalog import ModelSpec
 from vitquant.errors import InputError
 
 IMPORTS_BYTES = 900 * 10**6
-"""Resident memory of a process that has imported torch, torchvision and timm: 850 MB were measured, rounded
-up."""
+"""Resident memory of a process that has imported torch, torchvision and timm (850 MB were measured)."""
 
 COPIES = {
-    # Times the float32 weights, at the peak: as `python -m benchmarks.room` measured them on
-    # dinov2_vitb14_reg_lc
-    # (3.9, 3.1, 3.5, 3.3, 4.4, 4.6), rounded up.
+    # Times the float32 weights, at the peak: `python -m benchmarks.room` measured 3.9, 3.1, 3.5, 3.3, 4.4 and
+    # 4.6 on dinov2_vitb14_reg_lc.
     "size": 4.0,
     "bits": 3.5,
     "program": 4.0,
