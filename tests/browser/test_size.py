@@ -93,7 +93,7 @@ def test_fewer_bits_are_measured_by_a_click_and_tried_on_a_picture(
 def test_a_file_is_made_proven_and_downloaded(page: Page, serve: Callable[[], Server], tmp_path: Path) -> None:
     visit(page, serve(), "size?view=take&model=sample&variant=float16")
     page.get_by_role("button", name="Make the file").click()
-    proof = page.get_by_text("another first answer on 0 of 256 pictures")
+    proof = page.get_by_text("the same first answer on all 256 pictures")
     expect(proof).to_be_visible(timeout=2 * PATIENCE_MS)
     with page.expect_download() as waiting:
         page.get_by_role("button", name=re.compile(r"Download \(")).click()
