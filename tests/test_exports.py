@@ -272,7 +272,7 @@ def test_the_architecture_that_goes_along_has_the_catalogs_patches() -> None:
 @pytest.mark.slow
 def test_a_cancelled_export_leaves_nothing_behind(data_dir: Path) -> None:
     with database.opened() as db:
-        run = jobs.start(db, ask("float16", "state-dict", pictures=1400))
+        run = jobs.start(db, ask("fp32", "state-dict", pictures=100))
         exported = data_dir / "exports"
         wait_until(lambda: any(exported.glob(".making-*/export/*")) or runs.get(db, run.id).is_over)
         runs.request_cancel(db, run.id)
