@@ -289,6 +289,7 @@ def test_the_charts_say_in_words_what_they_draw() -> None:
 # The command line
 
 
+@pytest.mark.slow
 def test_the_command_measures_once_and_says_that_it_simulates(data_dir: Path) -> None:
     words = ["benchmark", "bits", "--model", "sample", "--dataset", "sample", "--pictures", "8"]
     rows = answer(*words, "--json")

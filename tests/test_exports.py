@@ -199,6 +199,7 @@ def test_float16_keeps_its_values_when_it_is_saved() -> None:
     assert torch.equal(state["0.weight"].float(), model[0].weight.half().float())
 
 
+@pytest.mark.slow
 def test_an_export_has_all_that_goes_along(data_dir: Path, tmp_path: Path, pictures: list[Path]) -> None:
     row, archive = made(ask("fp32", "program"))
     assert archive.name == "sample-fp32-program-70px.zip"
@@ -288,6 +289,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.02)  # between two looks; nothing tells us from outside
 
 
+@pytest.mark.slow
 def test_the_card_tells_no_path_of_this_machine(data_dir: Path, tmp_path: Path) -> None:
     folder = tmp_path / "secret-project" / "mine"
     folder.mkdir(parents=True)
@@ -302,6 +304,7 @@ def test_the_card_tells_no_path_of_this_machine(data_dir: Path, tmp_path: Path) 
     assert "accuracy on sample: not measured" in card  # what is stored is of other weights
 
 
+@pytest.mark.slow
 def test_a_file_that_answers_otherwise_is_not_offered(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def tampered(folder: Path, pictures: list[Path]) -> np.ndarray:
         return np.zeros((len(pictures), 1000), dtype=np.float32)
