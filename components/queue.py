@@ -3,8 +3,10 @@
 The queue lies in the store, so every visitor sees the same, and a page may be closed at any time.
 """
 
+import sqlite3
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -168,8 +170,8 @@ def _under_way(run: Run) -> None:
             button.button(
                 "Cancel",
                 key=f"cancel-{run.id}",
-                on_click=_cancel,
-                args=(run.id,),
+                on_click=_act,
+                args=(runs.request_cancel, run.id),
                 disabled=run.cancel_requested,
                 width="stretch",
             )
@@ -235,14 +237,14 @@ def _stopped(run: Run) -> None:
         if readonly.is_on():
             return
         with buttons.container(horizontal=True):
-            st.button("Continue", key=f"continue-{run.id}", on_click=_continue, args=(run.id,))
+            st.button("Continue", key=f"continue-{run.id}", on_click=_act, args=(jobs.resume, run.id))
             st.button(
                 "Forget",
                 key=f"forget-{run.id}",
                 help="Remove it from the list. Pictures that no other run has answered are forgotten with it.",
                 type="tertiary",
-                on_click=_forget,
-                args=(run.id,),
+                on_click=_act,
+                args=(jobs.forget, run.id),
             )
 
 
@@ -255,28 +257,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _cancel(run_id: int) -> None:
+def _act(action: Callable[[sqlite3.Connection, int], object], run_id: int) -> None:
+    """Do something with a run, for a button's on_click; what goes wrong is said by show()."""
     try:
         readonly.refuse()
         with database.opened() as db:
-            runs.request_cancel(db, run_id)
-    except VitquantError as error:
-        st.session_state[_ERROR] = str(error)
-
-
-def _forget(run_id: int) -> None:
-    try:
-        readonly.refuse()
-        with database.opened() as db:
-            jobs.forget(db, run_id)
-    except VitquantError as error:
-        st.session_state[_ERROR] = str(error)
-
-
-def _continue(run_id: int) -> None:
-    try:
-        readonly.refuse()
-        with database.opened() as db:
-            jobs.resume(db, run_id)
+            action(db, run_id)
     except VitquantError as error:
         st.session_state[_ERROR] = str(error)
