@@ -61,16 +61,21 @@ class LinearClassifier(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if images.shape[-2] % PATCH_SIZE or images.shape[-1] % PATCH_SIZE:
             raise ValueError(f"Images of {tuple(images.shape[-2:])} do not fit patches of {PATCH_SIZE} pixels.")
-        tokens = self._embed(images)
-        class_tokens = []
+        tokens = self.embed(images)
+        last = []
         for i, block in enumerate(self.blocks):
             tokens = block(tokens)
             if i >= len(self.blocks) - HEAD_BLOCKS:
-                class_tokens.append(self.norm(tokens[:, 0]))
-        mean_patch_token = self.norm(tokens[:, 1 + self.registers :]).mean(dim=1)
+                last.append(tokens)
+        return self.answer(last)
+
+    def answer(self, last: list[torch.Tensor]) -> torch.Tensor:
+        """The logits (N, 1000), from what the last HEAD_BLOCKS blocks give (N, tokens, width), in order."""
+        class_tokens = [self.norm(tokens[:, 0]) for tokens in last]
+        mean_patch_token = self.norm(last[-1][:, 1 + self.registers :]).mean(dim=1)
         return self.linear_head(torch.cat([*class_tokens, mean_patch_token], dim=1))
 
-    def _embed(self, images: torch.Tensor) -> torch.Tensor:
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Class token, registers and patches with their positions: (N, 1 + registers + patches, width)."""
         patches = self.patch_embed(images)  # (N, rows, columns, width)
         batch, rows, columns, _ = patches.shape
