@@ -1,10 +1,9 @@
-"""The Linear layers of a model by name: which block each belongs to, and what it does there. Imports no torch."""
+"""The Linear layers of a model by name: which block each belongs to, and its kind. Imports no torch."""
 
 from dataclasses import dataclass
 
 from vitquant import catalog
 from vitquant.catalog import ModelSpec
-from vitquant.errors import InputError
 
 KINDS = {
     # what a layer does, as DINOv2's and timm's modules call it -> for people
