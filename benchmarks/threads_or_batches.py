@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing.synchronize import Barrier, Event
+from typing import Any, cast
 
 import timm
 import torch
@@ -30,7 +31,8 @@ def build(model_name: str, variant: str) -> nn.Module:
     """The variant of timm's model with random weights, from the same seed in every process."""
     torch.manual_seed(0)
     model = timm.create_model(model_name, dynamic_img_size=True, img_size=IMAGE_SIZE).eval()
-    return variants.build(model.requires_grad_(False), variant, machine.engine())
+    model.requires_grad_(False)
+    return variants.build(cast(Any, model), variant, machine.engine())  # any model made of Linear layers
 
 
 @torch.inference_mode()

@@ -20,6 +20,8 @@ BITS, GRANULARITY = "bits", "granularity"
 RUN, FIRST, SECOND, FIGURE = "run", "first", "second", "figure"
 PRESET, DISK, MEMORY, LATENCY = "preset", "disk", "memory", "latency"
 WITH, AT, BYTES, FORMAT, GROUP = "with", "at", "bytes", "format", "group"
+LAYER, QUANTIZED, BY, ARRANGED, SCALE = "layer", "quantized", "by", "arranged", "scale"
+FACTOR, CHANNELS, BLOCK, HEAD = "factor", "channels", "block", "head"
 VARIANT, VERDICT, VERSUS, PAIR, ANSWER = "variant", "verdict", "versus", "pair", "answer"
 CLASS, WORDS, LOW, HIGH, ORDER, SEED, VIEW = "class", "words", "from", "to", "order", "seed", "view"
 
@@ -30,13 +32,15 @@ KNOWN |= {RUN, FIRST, SECOND, FIGURE}
 KNOWN |= {BITS, GRANULARITY}
 KNOWN |= {PRESET, DISK, MEMORY, LATENCY}
 KNOWN |= {WITH, AT, BYTES, FORMAT, GROUP}
+KNOWN |= {LAYER, QUANTIZED, BY, ARRANGED, SCALE}
+KNOWN |= {FACTOR, CHANNELS, BLOCK, HEAD}
 
 _REMEMBERED = {MODEL, WEIGHTS, DATASET, SIZE, MEASURED, UNIT, VARIANT}
 _SPELLED_OUT = _REMEMBERED | {VERDICT, VERSUS, ORDER}
 """Written to the address even where nobody chose them, so that a link still shows the same when the
 defaults have changed."""
 
-OF_THE_ANSWERS = (MEASURED, VARIANT, VERDICT, VERSUS, PAIR, ANSWER, LOW, HIGH, PAGE)
+OF_THE_ANSWERS = (MEASURED, VARIANT, VERDICT, VERSUS, PAIR, ANSWER, LOW, HIGH, PAGE, LAYER)
 """What loses its meaning when other answers are looked at."""
 
 _MISUNDERSTOOD = "address:misunderstood"

@@ -11,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from components import address, server
-from vitquant import accuracy, catalog, datasets, gallery, machine, paths, sample, weights
+from vitquant import accuracy, catalog, datasets, fits, gallery, machine, paths, sample, weights
 from vitquant.errors import InputError
 from vitquant.gallery import AnswerSet, Conditions, Subject
 from vitquant.measurements import AccuracyRequest
@@ -93,16 +93,25 @@ def with_todays_answers(db: sqlite3.Connection, chosen: Choices) -> Choices:
 
 
 def usable_variants() -> list[str]:
-    """The variants that this machine's engine can run."""
+    """The variants that this machine's engine can run; some may have to be calibrated first."""
     return list(usable(machine.engine()))
 
 
-def first_accuracy_request(subject: Subject) -> AccuracyRequest:
+def ready_variants(db: sqlite3.Connection, subject: Subject) -> list[str]:
+    """Those that can be run at once: what is calibrated has been, for these weights and pictures."""
+    try:
+        source = weights.resolve(subject.model, subject.weights)
+    except InputError:  # no longer here: whoever asks the model says so
+        return usable_variants()
+    return list(fits.ready(db, source, usable_variants(), subject.dataset, subject.image_size))
+
+
+def first_accuracy_request(db: sqlite3.Connection, subject: Subject) -> AccuracyRequest:
     """The run that a page offers where nothing has been measured: small enough to wait for."""
     return AccuracyRequest(
         model=subject.model,
         weights=subject.weights,
-        variants=tuple(usable_variants()),
+        variants=tuple(ready_variants(db, subject)),
         dataset=subject.dataset,
         limit=FIRST_PICTURES,
         image_size=subject.image_size,
@@ -169,7 +178,7 @@ def _subject(measured: Sequence[Subject]) -> Subject:
 
     names = list(catalog.DATASETS)
     of_weights = [s for s in of_model if s.weights == source]
-    usual = next((s.dataset for s in of_weights), gallery.usual_dataset(model))
+    usual = next((s.dataset for s in of_weights), datasets.usual(model))
     dataset = address.value_of(address.DATASET, names, usual, what="dataset")
     st.selectbox(
         "Pictures",

@@ -8,12 +8,11 @@ import pandas as pd
 import streamlit as st
 
 from components import address, pictures, provenance, queue
-from components.choices import Choices, usable_variants
-from vitquant import catalog, charts, gallery, machine, statistics, units, wording
+from components.choices import Choices, ready_variants
+from vitquant import catalog, charts, gallery, machine, statistics, units, variants, wording
 from vitquant.accuracy import REFERENCE
 from vitquant.gallery import AnswerSet, Subject
 from vitquant.measurements import LatencyRequest
-from vitquant.variants import RECIPES
 
 SECONDS_PER_SHAPE = 2.0
 """Enough for a first answer in seconds; the Benchmark page takes longer."""
@@ -39,7 +38,7 @@ def cards(db: sqlite3.Connection, subject: Subject, answers: AnswerSet, key: str
     with st.grid("auto", min_column_width=220, gap="small"):
         for name, row in rows.items():
             with st.container(border=True, height="stretch", key=f"card-{key}-{name}"):
-                pictures.heading(name, RECIPES[name].summary if name in RECIPES else None)
+                pictures.heading(name, variants.summary(name))
                 _card(row, rows[REFERENCE], sizes, speed)
                 if name == "float16" and catalog.model(subject.model).home == "bundled":
                     st.caption(ALREADY_FLOAT16)
@@ -124,7 +123,7 @@ def offer_to_time(db: sqlite3.Connection, chosen: Choices) -> None:
     request = LatencyRequest(
         subject.model,
         subject.weights,
-        tuple(usable_variants()),
+        tuple(ready_variants(db, subject)),
         (f"1x{subject.image_size}", f"8x{subject.image_size}"),
         (machine.default_threads(),),
         SECONDS_PER_SHAPE,

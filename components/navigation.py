@@ -17,6 +17,9 @@ def current() -> StreamlitPage:
             st.Page("pages/explorer.py", title="Explorer", icon=":material/grid_view:", url_path="explorer"),
             st.Page("pages/benchmark.py", title="Benchmark", icon=":material/speed:", url_path="benchmark"),
             st.Page("pages/size.py", title="Size", icon=":material/weight:", url_path="size"),
+            st.Page(
+                "pages/diagnosis.py", title="Diagnosis", icon=":material/troubleshoot:", url_path="diagnosis"
+            ),
         ]
     )
     if page.url_path == "tour":  # for a projector: all the room for the story

@@ -2,16 +2,16 @@
 
 import hashlib
 import io
+import sqlite3
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import streamlit as st
 
 from components import pictures, queue, readonly, server
-from components.choices import Choices, usable_variants
-from vitquant import catalog, images, labels
+from components.choices import Choices, ready_variants
+from vitquant import catalog, images, labels, variants
 from vitquant.errors import InputError, VitquantError
-from vitquant.variants import RECIPES
 from vitquant.worker import OwnAnswer
 
 MOST_PICTURES = 8
@@ -25,7 +25,7 @@ BIGGER = "dinov2_vitb14_reg_lc"
 _ANSWERS = "own:answers"
 
 
-def show(chosen: Choices, classes: Sequence[str]) -> None:
+def show(db: sqlite3.Connection, chosen: Choices, classes: Sequence[str]) -> None:
     """Upload or camera, and what every variant answers. classes: wnids that a bundled model knows."""
     if readonly.is_on():
         st.info("Pictures of your own need the model to run: not in a read-only dashboard.")
@@ -50,7 +50,7 @@ def show(chosen: Choices, classes: Sequence[str]) -> None:
         st.warning(f"The first {MOST_PICTURES} of {len(uploaded)} pictures are shown: put the others in later.")
     for place, source in enumerate(sources):
         st.divider()
-        _one(chosen, source.getvalue(), pictures_name(source.name), place)
+        _one(db, chosen, source.getvalue(), pictures_name(source.name), place)
 
 
 def pictures_name(name: str) -> str:
@@ -90,7 +90,7 @@ def _camera() -> io.BytesIO | None:
     return st.camera_input("Camera", label_visibility="collapsed")
 
 
-def _one(chosen: Choices, content: bytes, name: str, place: int) -> None:
+def _one(db: sqlite3.Connection, chosen: Choices, content: bytes, name: str, place: int) -> None:
     """One picture and every variant's answer; a sentence where it is none."""
     try:
         stream = io.BytesIO(content)
@@ -109,14 +109,14 @@ def _one(chosen: Choices, content: bytes, name: str, place: int) -> None:
             st.caption("The model sees it squeezed to a square.")
     with right:
         try:
-            answers = _answers(chosen, content, images.shrunk_png(picture, LONGEST_EDGE))
+            answers = _answers(db, chosen, content, images.shrunk_png(picture, LONGEST_EDGE))
         except VitquantError as error:
             queue.problem(error)
             return
         with st.grid("auto", min_column_width=176, gap="small"):
             for variant, answer in answers.items():
                 with st.container(border=True, height="stretch", key=f"own-{place}-{variant}"):
-                    pictures.heading(variant, RECIPES[variant].summary)
+                    pictures.heading(variant, variants.summary(variant))
                     pictures.top5(variant, answer, None)
                     st.caption(
                         f"{1e3 * answer.seconds:.3g} ms on this machine",
@@ -125,7 +125,7 @@ def _one(chosen: Choices, content: bytes, name: str, place: int) -> None:
                     )
 
 
-def _answers(chosen: Choices, content: bytes, png: bytes) -> dict[str, OwnAnswer]:
+def _answers(db: sqlite3.Connection, chosen: Choices, content: bytes, png: bytes) -> dict[str, OwnAnswer]:
     """Every variant's answer, computed once in a visit."""
     subject = chosen.subject
     key = (hashlib.sha256(content).hexdigest(), subject.model, chosen.today.weights_digest, subject.image_size)
@@ -138,8 +138,9 @@ def _answers(chosen: Choices, content: bytes, png: bytes) -> dict[str, OwnAnswer
             kept[key] = worker.predict_own(
                 model=subject.model,
                 weights=subject.weights,
-                variants=usable_variants(),
+                variants=ready_variants(db, subject),
                 png=png,
                 image_size=subject.image_size,
+                dataset=subject.dataset,
             )
     return dict(kept[key])

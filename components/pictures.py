@@ -14,6 +14,7 @@ from PIL import Image
 from vitquant import charts, images, labels, paths, sample
 from vitquant.browse import Picture
 from vitquant.errors import InputError
+from vitquant.follow import Answer
 from vitquant.predictions import Prediction
 from vitquant.worker import OwnAnswer
 
@@ -162,7 +163,7 @@ def enlarged(image: Image.Image, alt: str) -> None:
     st.caption(f"{image.width} × {image.height}, {how}")
 
 
-def top5(variant: str, prediction: Prediction | OwnAnswer, true_class: int | None) -> None:
+def top5(variant: str, prediction: Prediction | OwnAnswer | Answer, true_class: int | None) -> None:
     """One variant's five most probable classes as bars on a scale from 0 to 1, the true class marked."""
     look = charts.style(variant)
     stripes = _STRIPES.get(look.pattern, _CROSSED)

@@ -46,7 +46,7 @@ def show(db: sqlite3.Connection) -> None:
         )
         report.menu(chosen)
         link.copy_button()
-    start.form(chosen, view, nothing_yet=_nothing_yet(db, chosen, view))
+    start.form(db, chosen, view, nothing_yet=_nothing_yet(db, chosen, view))
     if view == COMPARE:
         compare.show(db, chosen)
     elif view == RUNS:

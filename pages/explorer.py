@@ -25,7 +25,7 @@ from components import (
 )
 from components.choices import Choices
 from components.filters import Wanted
-from vitquant import browse, catalog, database, datasets, gallery, labels, machine
+from vitquant import browse, catalog, database, datasets, gallery, labels, machine, variants
 from vitquant.accuracy import REFERENCE
 from vitquant.browse import Picture
 from vitquant.errors import VitquantError
@@ -60,7 +60,7 @@ def show(db: sqlite3.Connection) -> None:
     if view == PICTURES:
         _grid(db, chosen, wanted)
     elif view == OWN:
-        own.show(chosen, list(wanted.classes))
+        own.show(db, chosen, list(wanted.classes))
     else:
         _mistakes(db, chosen, wanted, view)
 
@@ -128,7 +128,7 @@ def _grid(db: sqlite3.Connection, chosen: Choices, wanted: Wanted) -> None:
     assert chosen.dataset_id is not None
     n_all = sum(wanted.classes.values())
     if chosen.pictures_here and (chosen.answers is None or chosen.answers.answered < min(browse.PAGE, n_all)):
-        _little_measured(chosen)
+        _little_measured(db, chosen)
     counts = browse.counts(db, chosen.dataset_id, wanted.filter)
     filters.fields(db, wanted, counts)
     n = browse.count(db, chosen.dataset_id, wanted.filter)
@@ -203,7 +203,7 @@ def _page_number(pages: int) -> int:
     return nearest
 
 
-def _little_measured(chosen: Choices) -> None:
+def _little_measured(db: sqlite3.Connection, chosen: Choices) -> None:
     queue.show()
     with st.container(border=True):
         words, button = st.columns([3, 2], vertical_alignment="center")
@@ -215,7 +215,7 @@ def _little_measured(chosen: Choices) -> None:
         with button:
             queue.offer(
                 f"Measure the first {choices.FIRST_PICTURES} pictures",
-                choices.first_accuracy_request(chosen.subject),
+                choices.first_accuracy_request(db, chosen.subject),
                 type="primary",
                 icon=":material/play_arrow:",
                 width="stretch",
@@ -283,7 +283,9 @@ def _with_answers(
     what is not comparable.
     """
     is_todays = chosen.answers is None or not (chosen.answers.shipped or REFERENCE in chosen.stale)
-    lacking = [name for name in choices.usable_variants() if name not in _stored(db, chosen, picture)]
+    lacking = [
+        name for name in choices.ready_variants(db, chosen.subject) if name not in _stored(db, chosen, picture)
+    ]
     if not (lacking and is_todays and chosen.pictures_here and chosen.today.weights_digest):
         return chosen, None
     if readonly.is_on() or not (_root(chosen) / picture.path).is_file():
@@ -346,7 +348,7 @@ def _instead(prediction: Prediction) -> str:
 
 
 def _summary(name: str) -> str | None:
-    return RECIPES[name].summary if name in RECIPES else None
+    return variants.summary(name)
 
 
 def _root(chosen: Choices) -> Path:

@@ -8,13 +8,12 @@ import streamlit as st
 
 from components import address, choices, costs, frame, pictures, provenance, queue, server
 from components.choices import Choices
-from vitquant import browse, catalog, datasets, gallery, paths
+from vitquant import browse, catalog, datasets, gallery, paths, variants
 from vitquant.accuracy import REFERENCE
 from vitquant.browse import Picture
 from vitquant.gallery import AnswerSet, Subject
 from vitquant.measurements import AccuracyRequest
 from vitquant.predictions import Prediction
-from vitquant.variants import RECIPES
 
 INT8 = "qint8"
 IN_A_STRIP = 3
@@ -46,11 +45,11 @@ def show(db: sqlite3.Connection) -> None:
     queue.show()
     choices.offer_fuller(chosen)
     if chosen.answers is None or REFERENCE not in chosen.answers.series:
-        _nothing_yet(chosen)
+        _nothing_yet(db, chosen)
         return
     provenance.stale(chosen.stale)
     if address.BESIDE in st.query_params and beside is None:
-        _healthy_is_missing(chosen)
+        _healthy_is_missing(db, chosen)
     if chosen.subject.is_random:
         st.warning(f"{pictures.RANDOM.capitalize()}.", icon=":material/casino:")
     _head(db, chosen, chosen.answers, beside)
@@ -58,15 +57,15 @@ def show(db: sqlite3.Connection) -> None:
     _story(db, chosen, chosen.answers)
     if catalog.model(chosen.subject.model).planted:
         st.info(PLANTED, icon=":material/biotech:")
-    _measured_where(chosen, chosen.answers)
+    _measured_where(db, chosen, chosen.answers)
 
 
-def _nothing_yet(chosen: Choices) -> None:
+def _nothing_yet(db: sqlite3.Connection, chosen: Choices) -> None:
     st.info("Nothing is measured yet for these choices.", icon=":material/hourglass_empty:")
     if chosen.pictures_here:
         queue.offer(
             f"Measure the first {choices.FIRST_PICTURES} pictures",
-            choices.first_accuracy_request(chosen.subject),
+            choices.first_accuracy_request(db, chosen.subject),
             type="primary",
             icon=":material/play_arrow:",
         )
@@ -97,7 +96,7 @@ def _beside(db: sqlite3.Connection, chosen: Choices) -> AnswerSet | None:
     return next((a for a in found if REFERENCE in a.series), None)
 
 
-def _healthy_is_missing(chosen: Choices) -> None:
+def _healthy_is_missing(db: sqlite3.Connection, chosen: Choices) -> None:
     """The healthy model was asked for, and has not answered these pictures yet."""
     healthy = _healthy(chosen.subject)
     if healthy is None:
@@ -106,7 +105,7 @@ def _healthy_is_missing(chosen: Choices) -> None:
     if chosen.pictures_here:
         queue.offer(
             f"Measure {healthy.model} on the first {choices.FIRST_PICTURES} pictures",
-            choices.first_accuracy_request(healthy),
+            choices.first_accuracy_request(db, healthy),
         )
 
 
@@ -193,7 +192,7 @@ def _says(who: str, prediction: Prediction) -> str:
 
 
 def _answer(name: str, prediction: Prediction, true_class: int) -> None:
-    summary = RECIPES[name].summary if name in RECIPES else None
+    summary = variants.summary(name)
     pictures.heading(name, summary)
     verdict = "✓ right" if prediction.true_rank == 1 else "✗ wrong"
     st.markdown(f"**{PLAIN[name]}** · {verdict}")
@@ -261,7 +260,7 @@ def _strip(chosen: Choices, shown: Sequence[Picture], variants: Sequence[str]) -
                 pictures.verdicts(picture, stale, random=chosen.subject.is_random)
 
 
-def _measured_where(chosen: Choices, answers: AnswerSet) -> None:
+def _measured_where(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet) -> None:
     with st.container(horizontal=True):
         st.page_link(
             "pages/explorer.py",
@@ -273,15 +272,15 @@ def _measured_where(chosen: Choices, answers: AnswerSet) -> None:
     if answers.shipped and chosen.pictures_here:
         queue.offer(
             "Measure the accuracy on this machine",
-            _all_pictures(chosen.subject),
+            _all_pictures(db, chosen.subject),
             icon=":material/play_arrow:",
             help="All pictures, in the background. Then this page shows what was measured here.",
         )
     provenance.of_answers(chosen)
 
 
-def _all_pictures(subject: Subject) -> AccuracyRequest:
-    return replace(choices.first_accuracy_request(subject), limit=None)
+def _all_pictures(db: sqlite3.Connection, subject: Subject) -> AccuracyRequest:
+    return replace(choices.first_accuracy_request(db, subject), limit=None)
 
 
 frame.page("Overview", show)

@@ -10,11 +10,10 @@ import streamlit as st
 from components import address, choices, frame, pictures, presenting, rounded
 from components.choices import Choices
 from components.presenting import Link
-from vitquant import browse, catalog, datasets, gallery, rounding, units
+from vitquant import browse, catalog, datasets, gallery, rounding, units, variants
 from vitquant.accuracy import REFERENCE
 from vitquant.browse import Filter, Picture
 from vitquant.gallery import AnswerSet
-from vitquant.variants import RECIPES
 
 INT8 = "qint8"
 GUESSED = 12
@@ -180,7 +179,7 @@ def _saved(scene: Scene) -> None:
     for column, name in zip(st.columns(len(names), gap="medium"), names, strict=True):
         total = sizes[name]["total_bytes"] / units.MB
         with column, st.container(border=True):
-            pictures.heading(name, RECIPES[name].summary if name in RECIPES else None)
+            pictures.heading(name, variants.summary(name))
             st.metric(
                 "models", f"{int(room // total):,}", help="Each variant's tensors, all of them, as counted."
             )
@@ -290,7 +289,7 @@ def _why(scene: Scene) -> None:
         rows = {row["variant"]: row for row in gallery.accuracy_rows(scene.db, answers)}
         for column, name in zip(st.columns(2), (REFERENCE, INT8), strict=True):
             with column, st.container(border=True):
-                pictures.heading(name, RECIPES[name].summary)
+                pictures.heading(name, variants.summary(name))
                 answer = found.get(name)
                 if answer:
                     sign = "✓" if answer.true_rank == 1 else "✗"

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vitquant import datasets, digest_cache, images, machine, predictions, sequential, statistics, weights
+from vitquant import datasets, digest_cache, fits, images, machine, predictions, sequential, statistics, weights
 from vitquant.catalog import check_image_size
 from vitquant.datasets import Dataset
 from vitquant.errors import InputError
@@ -78,6 +78,7 @@ def plan(
     weights_digest = digest_cache.of_weights(db, source)
     dataset_id = predictions.register_dataset(db, dataset, dataset_digest, order)
     environment = machine.environment()
+    calibrations = fits.keys(db, source, wanted, dataset_name, image_size)
     series = {}
     for name in wanted:
         identity = Identity(
@@ -93,6 +94,7 @@ def plan(
             split=dataset.split,
             dataset_digest=dataset_digest,
             image_size=image_size,
+            calibration=calibrations.get(name, ""),
         )
         series[name] = predictions.begin_series(db, identity, dataset_id, environment)
     return Plan(source, dataset, order, image_size, series)
@@ -123,16 +125,15 @@ def measure(
     """
     import torch
 
-    from vitquant.predict import load_for_pass
-
     if not wanted:
         return
+    load = load or _loading(db, plan)
     threads = machine.default_threads()
     threads_before = torch.get_num_threads()
     torch.set_num_threads(1)
     pool = ThreadPoolExecutor(threads)
     try:
-        models = load(wanted) if load else load_for_pass(plan.weights, wanted, plan.image_size)
+        models = load(wanted)
         batches = list(_batches(wanted))
         total = sum(len(_positions(batch)) for batch in batches)
         done = 0
@@ -169,14 +170,10 @@ def measure_until_sure(
     the pictures in order that every variant still measured has answered.
     """
     loaded: dict[str, nn.Module] = {}
+    load_fresh = load or _loading(db, plan)
 
     def load_once(names: Iterable[str]) -> "Mapping[str, nn.Module]":
-        from vitquant.predict import load_for_pass
-
-        lacking = [name for name in names if name not in loaded]
-        if lacking:
-            fresh = load(lacking) if load else load_for_pass(plan.weights, lacking, plan.image_size)
-            loaded.update(fresh)
+        loaded.update(load_fresh([name for name in names if name not in loaded]))
         return loaded
 
     while True:
@@ -201,6 +198,26 @@ def measure_until_sure(
                 on_progress(before + done, last)
 
         measure(db, plan, wanted, report, load_once)
+
+
+def calibrate(db: sqlite3.Connection, plan: Plan, names: Iterable[str], progress: fits.Progress) -> None:
+    """See that those of these variants that are calibrated have been; progress(done, total, what) as theirs."""
+    fits.obtain(db, plan.weights, names, plan.dataset.name, plan.image_size, progress)
+
+
+def _loading(db: sqlite3.Connection, plan: Plan) -> Load:
+    """What loads a plan's variants where nobody has them in memory."""
+
+    def load(names: Iterable[str]) -> "Mapping[str, nn.Module]":
+        from vitquant.predict import load_for_pass
+
+        wanted = list(names)
+        if not wanted:
+            return {}
+        cures = fits.cures(db, plan.weights, wanted, plan.dataset.name, plan.image_size)
+        return load_for_pass(plan.weights, wanted, plan.image_size, cures)
+
+    return load
 
 
 def looks_taken(db: sqlite3.Connection, plan: Plan, last: int) -> dict[str, list[Look]]:

@@ -294,7 +294,7 @@ def confusion(variant: str, names: Sequence[str], cells: Sequence[tuple[int, int
         marker={
             "symbol": "square",
             "size": 17,
-            "color": [_shade(style(variant).colour, count / max(counts, default=1)) for count in counts],
+            "color": [shade(style(variant).colour, count / max(counts, default=1)) for count in counts],
             "line": {"width": 1, "color": style(variant).colour},
         },
         customdata=[f"{names[row]} taken for {names[column]}: {count}" for row, column, count in cells],
@@ -320,8 +320,8 @@ def confusion(variant: str, names: Sequence[str], cells: Sequence[tuple[int, int
     return figure
 
 
-def _shade(colour: str, share: float) -> str:
-    """The colour, fainter where the share (0..1) is smaller."""
+def shade(colour: str, share: float) -> str:
+    """A colour (#rrggbb), fainter where the share (0..1) is smaller."""
     red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
     return f"rgba({red},{green},{blue},{0.15 + 0.85 * share:.2f})"
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vitquant import bits, catalog, commands, formats
+from vitquant import bits, catalog, commands, diagnosis, formats, variants
 from vitquant.errors import Cancelled, InputError, VitquantError
 
 
@@ -117,6 +117,38 @@ def _parser() -> argparse.ArgumentParser:
     profile.add_argument("--threads", type=int, help="threads torch may use (all cores)")
     profile.add_argument("--stacks", action="store_true", help="by call stack, as in the notebook")
     _again(profile)
+
+    diagnose = _command(top, "diagnose", commands.diagnose_command, "which layers int8 breaks, and why")
+    _model(diagnose)
+    diagnose.add_argument("--dataset", required=True, help=" or ".join(catalog.DATASETS))
+    [usual] = diagnosis.USUAL_VARIANTS
+    diagnose.add_argument("--variant", default=usual, help=f"one that rounds activations to int8 ({usual})")
+    diagnose.add_argument(
+        "--pictures",
+        type=int,
+        default=diagnosis.USUAL_PICTURES,
+        help=f"the first N pictures of the evaluation order ({diagnosis.USUAL_PICTURES})",
+    )
+    _image_size(diagnose)
+    _json(diagnose)
+    _again(diagnose)
+
+    calibrate = _command(
+        top, "calibrate", commands.calibrate_command, "find what the calibrated variants need, and say how"
+    )
+    _model(calibrate)
+    calibrate.add_argument("--dataset", required=True, help=" or ".join(catalog.DATASETS))
+    calibrate.add_argument(
+        "--variants",
+        help=f"comma-separated ({','.join(variants.calibrated())}); with settings: qint8_mixed:limit=1, "
+        "qint8_smooth:pictures=16:seed=3",
+    )
+    calibrate.add_argument(
+        "--study", action="store_true", help="instead: what smoothing is worth by the number of pictures"
+    )
+    _image_size(calibrate)
+    _json(calibrate)
+    calibrate.set_defaults(again=False)
 
     export = _command(top, "export", commands.export_command, "a variant as files that work without vitquant")
     _model(export)

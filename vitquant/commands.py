@@ -17,12 +17,15 @@ from tqdm import tqdm
 from vitquant import (
     bits,
     budget,
+    calibration_tables,
     candidates,
     catalog,
     compare,
     database,
     datasets,
+    diagnosis,
     exports,
+    fits,
     formats,
     gallery,
     jobs,
@@ -119,12 +122,16 @@ def predict_command(options: argparse.Namespace) -> None:
     catalog.check_image_size(options.image_size)
     pictures = walkthrough.pictures_asked_for(options.files, options.dataset, options.index)
     source = _weights_here(options)
+    used_on = options.dataset or datasets.usual(options.model)
+    with database.opened() as db, _Bar(f"calibrating {options.model}", " steps") as bar:
+        cures = fits.cures(db, source, names, used_on, options.image_size, bar.show)
     with _Bar("answering", " answers") as bar:
         answers = walkthrough.answers(
             pictures,
             source,
             names,
             machine.engine(),
+            cures,
             image_size=options.image_size,
             top=options.top,
             on_progress=lambda done, total: bar.show(done, total, ""),
@@ -195,7 +202,7 @@ def export_command(options: argparse.Namespace) -> None:
     formats.check(wanted.name, variant)
     out = exports.check_out(options.out)
     catalog.check_image_size(options.image_size)
-    dataset = options.dataset or gallery.usual_dataset(options.model)
+    dataset = options.dataset or datasets.usual(options.model)
     pictures = exports.usual_pictures(options.model) if options.pictures is None else options.pictures
     exports.opened(dataset, pictures)  # what is missing is said before anything is downloaded
     room.check_disk(out, 4 * catalog.model(options.model).parameters, "The export")
@@ -229,6 +236,45 @@ def bits_command(options: argparse.Namespace) -> None:
             image_size=options.image_size,
         ),
         tables.bits,
+    )
+
+
+def diagnose_command(options: argparse.Namespace) -> None:
+    from vitquant import diagnosis_tables
+
+    variants.check_available((options.variant,), machine.engine())
+    # What is missing is said before anything is downloaded.
+    diagnosis.opened(options.model, options.dataset, options.pictures, options.image_size, (options.variant,))
+    _measure(
+        options,
+        measurements.DiagnosisRequest(
+            model=options.model,
+            weights=_weights_here(options).label,
+            dataset=options.dataset,
+            pictures=options.pictures,
+            image_size=options.image_size,
+            variants=(options.variant,),
+        ),
+        diagnosis_tables.text,
+    )
+
+
+def calibrate_command(options: argparse.Namespace) -> None:
+    names = _names(options.variants or ",".join(variants.calibrated()))
+    catalog.check_image_size(options.image_size)
+    datasets.open_dataset(options.dataset)  # what is missing is said before anything is downloaded
+    source = _weights_here(options).label
+    if options.study:
+        _measure(
+            options,
+            measurements.StudyRequest(options.model, source, options.dataset, image_size=options.image_size),
+            calibration_tables.study,
+        )
+        return
+    _measure(
+        options,
+        measurements.CalibrationRequest(options.model, source, names, options.dataset, options.image_size),
+        calibration_tables.text,
     )
 
 
@@ -327,7 +373,7 @@ def _reported(
     return Subject(
         model,
         source or catalog.model(model).home,
-        catalog.dataset(dataset).name if dataset else gallery.usual_dataset(model),
+        catalog.dataset(dataset).name if dataset else datasets.usual(model),
         catalog.check_image_size(image_size or catalog.DEFAULT_IMAGE_SIZE),
     )
 
@@ -433,7 +479,8 @@ def _names(listed: str | None) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in listed.split(",") if name.strip()))
     if not names:
         raise InputError("No variant is named: take one or more of " + ", ".join(variants.RECIPES) + ".")
-    return variants.check_available(names, engine)
+    # By the one name of each, whatever way its settings were typed.
+    return tuple(dict.fromkeys(variants.recipe(name).name for name in variants.check_available(names, engine)))
 
 
 def _thread_counts(listed: str | None) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vitquant import bits, gallery, predictions, shares, statistics
+from vitquant import bits, diagnosis_words, gallery, predictions, shares, statistics
 from vitquant.errors import InputError
 from vitquant.predictions import Series
 from vitquant.runs import Run
@@ -103,7 +103,16 @@ def compare(db: sqlite3.Connection, first: Run, second: Run) -> Comparison:
                 changed[name], listed = _changed(db, first, second, name, then, now)
                 pictures += listed
     else:
-        by_kind = {"latency": _latency, "size": _size, "profile": _profile, "bits": _bits, "export": _export}
+        by_kind = {
+            "latency": _latency,
+            "size": _size,
+            "profile": _profile,
+            "bits": _bits,
+            "diagnosis": _diagnosis,
+            "export": _export,
+            "calibration": _calibration,
+            "study": _study,
+        }
         changes = list(by_kind[first.kind](first, second))
     return Comparison(first, second, _conditions(db, first, second), changes, changed, pictures)
 
@@ -283,11 +292,67 @@ def _bits(first: Run, second: Run) -> Iterator[Change]:
         )
 
 
+def _diagnosis(first: Run, second: Run) -> Iterator[Change]:
+    """How many of fp32's answers the whole variant keeps, and each layer alone; the intervals as in _bits."""
+    ends = [
+        {row.get("layer"): row for row in run.result or [] if row["part"] in ("whole", "layer")}
+        for run in (first, second)
+    ]
+    for layer, now in ends[1].items():
+        then = ends[0].get(layer)
+        if then is None:
+            continue
+        column = "agree" if layer is None else "alone_agree"
+        shares = [statistics.wilson(round(row[column] * row["n"]), row["n"]) for row in (then, now)]
+        found = statistics.unpaired_difference(*shares)
+        yield Change(
+            now["variant"] if layer is None else f"{diagnosis_words.title(now)}, alone",
+            "answers as fp32",
+            "share",
+            then[column],
+            now[column],
+            100 * found.share,
+            "points",
+            100 * found.low,
+            100 * found.high,
+            f"on {then['n']:,} and {now['n']:,} pictures",
+        )
+
+
+def _calibration(first: Run, second: Run) -> Iterator[Change]:
+    """The KL divergence of every candidate that both have tried."""
+    for then, now in _pairs(first, second, ("variant", "part", "step")):
+        if now["part"] == "candidate":
+            yield _kl_change(f"{now['variant']}, {now['step']}", then, now)
+
+
+def _study(first: Run, second: Run) -> Iterator[Change]:
+    """The KL divergence by number of pictures and seed."""
+    for then, now in _pairs(first, second, ("pictures", "seed")):
+        yield _kl_change(f"{now['pictures']} pictures, seed {now['seed']}", then, now)
+
+
+def _kl_change(what: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Change:
+    before, after = then["mean_kl_nats"], now["mean_kl_nats"]
+    return Change(
+        what,
+        "KL divergence",
+        "nats",
+        before,
+        after,
+        after - before,
+        "nats",
+        None,
+        None,
+        f"on {then['n']:,} and {now['n']:,} pictures",
+    )
+
+
 def _pairs(
     first: Run, second: Run, by: tuple[str, ...]
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    then = {tuple(row[name] for name in by): row for row in first.result or []}
+    then = {tuple(row.get(name) for name in by): row for row in first.result or []}
     for row in second.result or []:
-        key = tuple(row[name] for name in by)
+        key = tuple(row.get(name) for name in by)
         if key in then:
             yield then[key], row

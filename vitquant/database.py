@@ -159,6 +159,30 @@ def m006_attachments(db: sqlite3.Connection) -> None:
     )
 
 
+def m007_calibrations(db: sqlite3.Connection) -> None:
+    """Calibrated recipes: which calibration a series rests on, and what each calibration has found."""
+    db.execute("ALTER TABLE series ADD COLUMN calibration TEXT NOT NULL DEFAULT ''")
+    db.execute(
+        """
+        CREATE TABLE fits (
+            key TEXT PRIMARY KEY,  -- digest of weights, variant, recipe version and calibration
+            model TEXT NOT NULL,
+            weights_digest TEXT NOT NULL,
+            variant TEXT NOT NULL,
+            recipe_version INTEGER NOT NULL,
+            calibration TEXT NOT NULL,  -- JSON: which pictures
+            parameters TEXT NOT NULL,  -- JSON: what was found, for people
+            trail TEXT NOT NULL,  -- JSON: every candidate measured
+            cure BLOB NOT NULL,  -- cure.Cure.to_bytes
+            environment TEXT NOT NULL,  -- JSON
+            made_at TEXT NOT NULL,
+            shipped INTEGER NOT NULL DEFAULT 0
+        ) WITHOUT ROWID
+        """
+    )
+    db.execute("CREATE INDEX fits_of_model ON fits (model, weights_digest)")
+
+
 MIGRATIONS = (
     m001_file_digests,
     m002_examples,
@@ -166,6 +190,7 @@ MIGRATIONS = (
     m004_runs,
     m005_shipped,
     m006_attachments,
+    m007_calibrations,
 )
 
 

@@ -49,6 +49,14 @@ def is_here(name: str) -> bool:
     return (folder(name) / "val").is_dir()
 
 
+def usual(model: str) -> str:
+    """The pictures that a model was made for, or else the ones that are here."""
+    first, other = "tiny-imagenet", "sample"
+    if catalog.model(model).home == "bundled":
+        first, other = other, first
+    return other if is_here(other) and not is_here(first) else first
+
+
 def prepare_tiny_imagenet(archive: Path, progress: Callable[[int, int], None] | None = None) -> Prepared:
     """Check Tiny-ImageNet's archive and lay it out as ImageFolder: see tiny_imagenet.prepare."""
     return tiny_imagenet.prepare(archive, folder("tiny-imagenet"), progress)

@@ -12,6 +12,7 @@ from typing import Any
 import timm
 import torch
 from torch import nn
+from torch.ao.nn.quantized import dynamic
 from torch.nn import functional as F
 
 CLASSES = 1000
@@ -20,11 +21,35 @@ HEAD_BLOCKS = 4
 """How many of the last blocks give the head their class token ("linear4" in the checkpoints' names)."""
 
 
+class Divide(nn.Module):
+    """Divides every channel by a number of its own; stands before an MLP's fc2, where timm leaves room."""
+
+    factor: torch.Tensor
+
+    def __init__(self, divisor: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("factor", 1 / divisor)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs * self.factor
+
+
+class FullRangeLinear(dynamic.Linear):
+    """A dynamically quantized Linear that gives its activations 8 bits, where torch's own keeps to 7.
+
+    For CPUs whose kernel adds the products up without saturating (x86 with VNNI).
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        packed = self._packed_params._packed_params
+        return torch.ops.quantized.linear_dynamic(x, packed, reduce_range=False)
+
+
 class LinearClassifier(nn.Module):
     """A DINOv2 linear classifier: one of Torch Hub's, or a sample.
 
-    Takes (N, 3, H, W) float32 with H and W multiples of 14, gives (N, 1000) float32 logits.
-    Raises ValueError for another H or W.
+    Takes (N, 3, H, W) float32 with H and W multiples of 14, gives (N, 1000) float32 logits, whatever the type
+    of its own numbers. Raises ValueError for another H or W.
 
     timm_name: the vision transformer's form; width, depth, heads: of it; registers: how many register tokens;
     pretraining_size: the image size in pixels that the position embedding belongs to.
@@ -73,11 +98,11 @@ class LinearClassifier(nn.Module):
         """The logits (N, 1000), from what the last HEAD_BLOCKS blocks give (N, tokens, width), in order."""
         class_tokens = [self.norm(tokens[:, 0]) for tokens in last]
         mean_patch_token = self.norm(last[-1][:, 1 + self.registers :]).mean(dim=1)
-        return self.linear_head(torch.cat([*class_tokens, mean_patch_token], dim=1))
+        return self.linear_head(torch.cat([*class_tokens, mean_patch_token], dim=1)).float()
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Class token, registers and patches with their positions: (N, 1 + registers + patches, width)."""
-        patches = self.patch_embed(images)  # (N, rows, columns, width)
+        patches = self.patch_embed(images.to(self.cls_token.dtype))  # (N, rows, columns, width)
         batch, rows, columns, _ = patches.shape
         class_position, patch_positions = self._positions(rows, columns)
         prefix = [(self.cls_token + class_position).expand(batch, -1, -1)]
@@ -95,10 +120,12 @@ class LinearClassifier(nn.Module):
         class_position, grid = self.pos_embed[:, :1], self.pos_embed[:, 1:]
         if (rows, columns) == (self.side, self.side):
             return class_position, grid
-        grid = grid.unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2)
+        grid = (
+            grid.unflatten(1, (self.side, self.side)).permute(0, 3, 1, 2).float()
+        )  # torch resizes no bfloat16
         if self.registers:
             grid = F.interpolate(grid, size=(rows, columns), mode="bicubic", antialias=True)
         else:
             factor = ((rows + 0.1) / self.side, (columns + 0.1) / self.side)
             grid = F.interpolate(grid, scale_factor=factor, mode="bicubic")
-        return class_position, grid.flatten(2).transpose(1, 2)
+        return class_position, grid.flatten(2).transpose(1, 2).to(class_position.dtype)

@@ -17,6 +17,7 @@ from vitquant import (
     catalog,
     datasets,
     exports,
+    fits,
     formats,
     images,
     machine,
@@ -64,7 +65,15 @@ def carry_out(
     classes = [example.class_index for example in examples]
     model = models.load(source)
     engine = machine.engine()
-    built = variants.build(model, variant, engine)
+    cures = fits.cures(
+        db,
+        source,
+        request.variants,
+        request.dataset,
+        request.image_size,
+        lambda done, total, what: progress(0, STEPS, what),
+    )
+    built = variants.build(model, variant, engine, cures.get(variant))
 
     progress(1, STEPS, f"{variant} answers {len(files):,} pictures")
     reference = _answers(built, files, request.image_size)

@@ -105,6 +105,7 @@ def write(
         "format": wanted.name,
         "engine": engine,
         "architecture": models.architecture(spec),
+        "full_range": torch_files.has_full_range(model),
         "transform": {
             "mean": predict.IMAGENET_MEAN,
             "std": predict.IMAGENET_STD,

@@ -14,7 +14,7 @@ from vitquant.errors import InputError
 from vitquant.predictions import Identity, Series
 from vitquant.runs import Run
 from vitquant.sequential import Look
-from vitquant.variants import RECIPES
+from vitquant.variants import RECIPES, own_name
 
 ENOUGH = 24
 """With fewer answered pictures than this, a set is a few answers on demand and no measurement."""
@@ -100,18 +100,10 @@ def subjects(db: sqlite3.Connection) -> list[Subject]:
     others = dict.fromkeys((r.request["model"], r.request["weights"]) for r in runs.find(db, states=("done",)))
     size = catalog.DEFAULT_IMAGE_SIZE
     return answered + [
-        Subject(model, source, usual_dataset(model), size)
+        Subject(model, source, datasets.usual(model), size)
         for model, source in others
         if (model, source) not in known and model in catalog.MODELS
     ]
-
-
-def usual_dataset(model: str) -> str:
-    """The pictures that a model was made for, or else the ones that are here."""
-    first, other = "tiny-imagenet", "sample"
-    if catalog.model(model).home == "bundled":
-        first, other = other, first
-    return other if datasets.is_here(other) and not datasets.is_here(first) else first
 
 
 def conditions(db: sqlite3.Connection, subject: Subject, dataset_digest: str | None) -> Conditions:
@@ -185,12 +177,12 @@ def _set_name(key: tuple[int, str, str, str, bool]) -> str:
 def in_order(variants: Iterable[str]) -> list[str]:
     """Variants in the recipes' order; ones that no recipe makes any more at the end."""
     order = {name: place for place, name in enumerate(RECIPES)}
-    return sorted(variants, key=lambda name: (order.get(name, len(order)), name))
+    return sorted(variants, key=lambda name: (order.get(own_name(name), len(order)), name))
 
 
 def changes(identity: Identity, today: Conditions) -> tuple[str, ...]:
     """What has changed since a series was measured, in words; nothing where it is as it would be today."""
-    recipe = RECIPES.get(identity.variant)
+    recipe = RECIPES.get(own_name(identity.variant))
     then_now = []
     if recipe is None:
         then_now.append(f"the recipe of {identity.variant}, which is gone")
@@ -215,7 +207,8 @@ def run_changes(run: Run, today: Conditions) -> tuple[str, ...]:
     then = run.identity
     found: list[str] = []
     for name, version in then.get("recipe_versions", {}).items():
-        found += _version_change(name, version) if name in RECIPES else [f"the recipe of {name}, which is gone"]
+        known = own_name(name) in RECIPES
+        found += _version_change(name, version) if known else [f"the recipe of {name}, which is gone"]
     found += _weights_change(then.get("weights_digest"), today)
     found += _change("the engine", then.get("engine"), today.engine)
     found += _change("torch", then.get("torch_version"), today.torch_version)
@@ -232,7 +225,7 @@ def run_changes(run: Run, today: Conditions) -> tuple[str, ...]:
 
 
 def _version_change(variant: str, then: int) -> list[str]:
-    now = RECIPES[variant].version
+    now = RECIPES[own_name(variant)].version
     return [] if then == now else [f"the recipe of {variant} (version {then} then, {now} now)"]
 
 

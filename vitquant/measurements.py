@@ -13,8 +13,11 @@ from vitquant import (
     accuracy,
     bits,
     catalog,
+    datasets,
+    diagnosis,
     digest_cache,
     exports,
+    fits,
     formats,
     ledger,
     machine,
@@ -22,11 +25,15 @@ from vitquant import (
     room,
     rounding,
     runs,
+    study,
     weights,
 )
+from vitquant.cure import Cure
+from vitquant.datasets import Dataset
 from vitquant.errors import InputError
 from vitquant.runs import Rows, Run
-from vitquant.variants import check_available, recipe
+from vitquant.variants import calibrated, check_available, recipe
+from vitquant.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,7 @@ class AccuracyRequest:
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         plan = self.plan(db)
         n = plan.count(self.limit)
+        accuracy.calibrate(db, plan, self.variants, journal.progress)
         if self.until_sure:
             accuracy.measure_until_sure(
                 db, plan, n, lambda done, _: journal.progress(done, n, "pictures at most")
@@ -175,12 +183,15 @@ class LatencyRequest(_KeptWithItsRun):
         ]
         finished = journal.finished("shape", "threads")
         source = weights.resolve(self.model, self.weights)
+        cures = _cures(db, self, journal)
         starts = {}
         if not finished:
             for name in self.variants:
                 journal.progress(0, latency.PROGRESS_STEPS, f"loading {name} in a fresh process")
-                starts[name] = asdict(startup.measure(self.model, self.weights, name, *settings[0]))
-        models = load_variants(source, self.variants, machine.engine())
+                starts[name] = asdict(
+                    startup.measure(self.model, self.weights, name, *settings[0], cures.get(name))
+                )
+        models = load_variants(source, self.variants, machine.engine(), cures)
         for place, (shape, threads) in enumerate(settings):
             if (str(shape), threads) in finished:
                 continue
@@ -221,6 +232,7 @@ class SizeRequest(_KeptWithItsRun):
         room.check_memory(self.model, self.kind)
         spec = catalog.model(self.model)
         room.check_disk(paths.data_dir(), 4 * spec.parameters, "Measuring resident memory")
+        cures = _cures(db, self, journal)
         model = models.load(weights.resolve(self.model, self.weights))
         rows = [dict(row) for row in journal.rows]
         steps = 2 * len(self.variants)
@@ -228,7 +240,7 @@ class SizeRequest(_KeptWithItsRun):
             if name in journal.finished("variant"):
                 continue
             journal.progress(2 * place, steps, name)
-            variant = variants.build(model, name, machine.engine())
+            variant = variants.build(model, name, machine.engine(), cures.get(name))
             row = {"variant": name, **footprint.measure(variant).row()}
             with exports.making() as folder:
                 size = catalog.DEFAULT_IMAGE_SIZE
@@ -265,7 +277,8 @@ class ProfileRequest(_KeptWithItsRun):
 
         rows = [dict(row) for row in journal.rows]
         lacking = [name for name in self.variants if name not in journal.finished("variant")]
-        models = load_variants(weights.resolve(self.model, self.weights), lacking, machine.engine())
+        cures = _cures(db, self, journal)
+        models = load_variants(weights.resolve(self.model, self.weights), lacking, machine.engine(), cures)
         [shape] = latency.parse_shapes(self.shape)
         for name, model in models.items():
             journal.progress(self.variants.index(name), len(self.variants), name)
@@ -305,6 +318,36 @@ class BitsRequest(_KeptWithItsRun):
 
 
 @dataclass(frozen=True)
+class DiagnosisRequest(_KeptWithItsRun):
+    """Which layers an int8 variant breaks, and why (vitquant/diagnosis.py), on the first so many pictures of a
+    dataset's evaluation order; on all of them where there are fewer."""
+
+    kind: ClassVar[str] = "diagnosis"
+    model: str
+    weights: str
+    dataset: str
+    pictures: int = diagnosis.USUAL_PICTURES
+    image_size: int = catalog.DEFAULT_IMAGE_SIZE
+    variants: tuple[str, ...] = diagnosis.USUAL_VARIANTS  # the one that is diagnosed
+
+    def opened(self) -> Dataset:
+        return diagnosis.opened(self.model, self.dataset, self.pictures, self.image_size, self.variants)
+
+    def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
+        return _identity(db, self) | {
+            "dataset_digest": digest_cache.of_dataset(db, self.opened()),
+            "diagnosis_version": diagnosis.VERSION,
+        }
+
+    def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
+        room.check_memory(self.model, self.kind)
+        source = weights.resolve(self.model, self.weights)
+        [variant] = self.variants
+        cure = _cures(db, self, journal).get(variant)
+        return diagnosis.measure(source, self.opened(), self.pictures, self.image_size, variant, journal, cure)
+
+
+@dataclass(frozen=True)
 class ExportRequest(_KeptWithItsRun):
     """One variant as a file to take away, put to the test on the first so many pictures of a dataset's
     evaluation order: loaded again by itself, and compared with the variant it was made from
@@ -337,6 +380,75 @@ class ExportRequest(_KeptWithItsRun):
         return [export_run.carry_out(db, self, journal.progress)]
 
 
+@dataclass(frozen=True)
+class CalibrationRequest:
+    """Calibrated variants fitted to a dataset's training pictures (vitquant/calibrate.py). What is found is
+    kept with the store's fits, where every other measurement finds it; the rows tell of it: one of part "fit"
+    for each variant, and one of part "candidate" for everything that was tried."""
+
+    kind: ClassVar[str] = "calibration"
+    model: str
+    weights: str
+    variants: tuple[str, ...]
+    dataset: str
+    image_size: int = catalog.DEFAULT_IMAGE_SIZE
+
+    def _of(self) -> tuple[Weights, tuple[str, ...], str, int]:
+        """What fits takes to tell these calibrations from any others."""
+        return weights.resolve(self.model, self.weights), self.variants, self.dataset, self.image_size
+
+    def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
+        if plain := [name for name in self.variants if not recipe(name).is_calibrated]:
+            raise InputError(
+                f"{plain[0]} is not calibrated: only {', '.join(calibrated())} are, and can be told settings."
+            )
+        return _identity(db, self)
+
+    def stored(self, db: sqlite3.Connection) -> Rows | None:
+        self.identity(db)
+        found = [fits.find(db, one.key) for one in fits.wanted(db, *self._of()).values()]
+        return None if None in found else [row for fit in found if fit for row in fit.rows()]
+
+    def origin(self, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
+        fit = fits.find(db, fits.wanted(db, *self._of())[self.variants[-1]].key)
+        if fit is None:
+            raise InputError("Nothing is stored yet for this calibration.")
+        return fit.environment, fit.made_at
+
+    def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
+        room.check_memory(self.model, self.kind)
+        found = fits.obtain(db, *self._of(), journal.progress)
+        return [row for fit in found.values() for row in fit.rows()]
+
+
+@dataclass(frozen=True)
+class StudyRequest(_KeptWithItsRun):
+    """What SmoothQuant is worth by the number of calibration pictures and their seed (vitquant/study.py), on
+    the first so many pictures of a dataset's evaluation order."""
+
+    kind: ClassVar[str] = "study"
+    model: str
+    weights: str
+    dataset: str
+    pictures: int = study.USUAL_PICTURES
+    image_size: int = catalog.DEFAULT_IMAGE_SIZE
+    variants: tuple[str, ...] = ("qint8",)  # what is smoothed
+
+    def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
+        dataset = bits.opened(self.dataset, self.pictures, self.image_size)
+        chosen = study.chosen(db, self.dataset, self.image_size)
+        return _identity(db, self) | {
+            "dataset_digest": digest_cache.of_dataset(db, dataset),
+            "study": {str(seed): of.calibration.key for seed, of in chosen.items()},
+        }
+
+    def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
+        room.check_memory(self.model, self.kind)
+        source = weights.resolve(self.model, self.weights)
+        chosen = study.chosen(db, self.dataset, self.image_size)
+        return study.measure(source, self.dataset, self.pictures, self.image_size, chosen, journal)
+
+
 KINDS: dict[str, type] = {
     request.kind: request
     for request in (
@@ -345,7 +457,10 @@ KINDS: dict[str, type] = {
         SizeRequest,
         ProfileRequest,
         BitsRequest,
+        DiagnosisRequest,
         ExportRequest,
+        CalibrationRequest,
+        StudyRequest,
     )
 }
 
@@ -365,11 +480,21 @@ def to_plain(request: Request) -> dict[str, Any]:
 
 
 def _identity(
-    db: sqlite3.Connection, request: LatencyRequest | SizeRequest | ProfileRequest | BitsRequest | ExportRequest
+    db: sqlite3.Connection,
+    request: LatencyRequest
+    | SizeRequest
+    | ProfileRequest
+    | BitsRequest
+    | DiagnosisRequest
+    | ExportRequest
+    | CalibrationRequest
+    | StudyRequest,
 ) -> dict[str, Any]:
     engine = machine.engine()
     source = weights.resolve(request.model, request.weights)
+    calibrations = fits.keys(db, source, request.variants, *_calibrated_on(request))
     return {
+        **({"calibrations": calibrations} if calibrations else {}),
         "model": request.model,
         "weights_digest": digest_cache.of_weights(db, source),
         "recipe_versions": {name: recipe(name).version for name in check_available(request.variants, engine)},
@@ -377,6 +502,19 @@ def _identity(
         "cpu_features": ", ".join(machine.cpu_features()),
         "torch_version": machine.version_of("torch"),
     }
+
+
+def _calibrated_on(request: Any) -> tuple[str, int]:
+    """The dataset whose training pictures calibrated variants are fitted to, and the image size: the request's,
+    or else the model's usual ones, which its accuracy is measured on unless somebody says otherwise."""
+    dataset = getattr(request, "dataset", None) or datasets.usual(request.model)
+    return dataset, getattr(request, "image_size", catalog.DEFAULT_IMAGE_SIZE)
+
+
+def _cures(db: sqlite3.Connection, request: Any, journal: Journal) -> dict[str, Cure]:
+    """What the calibrated ones among a request's variants need; calibrated now where nobody has."""
+    source = weights.resolve(request.model, request.weights)
+    return fits.cures(db, source, request.variants, *_calibrated_on(request), journal.progress)
 
 
 def newest_run(db: sqlite3.Connection, request: Request) -> Run | None:

@@ -1,7 +1,7 @@
 """Pictures -> logits -> top-k: the one place that runs a model on pictures."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -13,6 +13,7 @@ from torchvision import transforms
 
 from vitquant import machine, models, variants
 from vitquant.catalog import check_image_size
+from vitquant.cure import Cure
 from vitquant.weights import Weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -63,7 +64,7 @@ def true_ranks(logits: np.ndarray, classes: Sequence[int]) -> np.ndarray:
     return np.argmax(order == np.asarray(classes)[:, None], axis=1) + 1
 
 
-def probabilities_of(logits: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+def probabilities_of(logits: np.ndarray, classes: Sequence[int] | np.ndarray) -> np.ndarray:
     """The softmax probability of one class in each row: (N,) float64."""
     probabilities = np.exp(log_softmax(logits.astype(np.float64), axis=1))
     return probabilities[np.arange(len(logits)), np.asarray(classes)]
@@ -77,19 +78,24 @@ def kl_nats(reference: np.ndarray, logits: np.ndarray) -> np.ndarray:
     return np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=1), 0.0)
 
 
-def load_variants(weights: Weights, names: Iterable[str], engine: str) -> dict[str, nn.Module]:
+def load_variants(
+    weights: Weights, names: Iterable[str], engine: str, cures: Mapping[str, Cure] | None = None
+) -> dict[str, nn.Module]:
     """The model's variants by name, in the order given, built from one float32 model.
 
-    The float32 model is kept only where fp32 is among them.
+    cures: what the calibrated ones among them need (fits.cures). The float32 model is kept only where fp32 is
+    among them.
     """
     model = models.load(weights)
-    return {name: variants.build(model, name, engine) for name in names}
+    return {name: variants.build(model, name, engine, (cures or {}).get(name)) for name in names}
 
 
-def load_for_pass(weights: Weights, names: Iterable[str], image_size: int) -> dict[str, nn.Module]:
+def load_for_pass(
+    weights: Weights, names: Iterable[str], image_size: int, cures: Mapping[str, Cure] | None = None
+) -> dict[str, nn.Module]:
     """The variants as an accuracy pass runs them: as load_variants has them, but those that take one
     picture at a time are traced, since there the Python between their layers weighs most."""
-    models = load_variants(weights, names, machine.engine())
+    models = load_variants(weights, names, machine.engine(), cures)
     return {
         name: traced(model, image_size) if variants.recipe(name).batch_dependent else model
         for name, model in models.items()

@@ -46,12 +46,15 @@ class Identity:
     split: str
     dataset_digest: str
     image_size: int
+    calibration: str = ""  # the key of the pictures that the recipe was fitted to (calibration.py), if it was
 
     @property
     def key(self) -> str:
         """A digest of what the answers depend on; the weights count by content, not by where they lie."""
         parts = asdict(self)
         del parts["weights"]
+        if not self.calibration:  # as keys were before there were any
+            del parts["calibration"]
         return key_of(parts)
 
 

@@ -19,6 +19,9 @@ COPIES = {
     # 4.6 on dinov2_vitb14_reg_lc.
     "size": 4.0,
     "bits": 3.5,
+    "diagnosis": 3.5,
+    "calibration": 4.5,
+    "study": 4.5,
     "program": 4.0,
     "state-dict": 3.5,
     "onnx": 5.0,

@@ -10,11 +10,14 @@ import os
 import re
 import statistics
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitquant import children, machine, paths, weights
+from vitquant import children, cure, machine, paths, weights
+from vitquant.cure import Cure
 from vitquant.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,11 +39,13 @@ class Start:
     steady_bytes: int  # after the predictions
 
 
-def measure(model: str, source: str, variant: str, shape: "Shape", threads: int) -> Start:
+def measure(
+    model: str, source: str, variant: str, shape: "Shape", threads: int, cure: Cure | None = None
+) -> Start:
     """Start a process that loads this variant, and wait for what it says.
 
-    source: where the weights come from, as weights.resolve takes it. Raises VitquantError with the process's
-    sentence, or with what ended it.
+    source: where the weights come from, as weights.resolve takes it; cure: a calibrated variant's. Raises
+    VitquantError with the process's sentence, or with what ended it.
     """
     question = {
         "model": model,
@@ -49,12 +54,17 @@ def measure(model: str, source: str, variant: str, shape: "Shape", threads: int)
         "shape": str(shape),
         "threads": threads,
     }
-    answer = children.run(
-        ["-m", "vitquant.startup", json.dumps(question)],
-        what=f"The process that loaded {variant}",
-        cwd=paths.PROJECT_ROOT,
-        environment=paths.child_environment(),
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        if cure is not None:
+            file = Path(folder) / "cure.npz"
+            file.write_bytes(cure.to_bytes())
+            question["cure_file"] = str(file)
+        answer = children.run(
+            ["-m", "vitquant.startup", json.dumps(question)],
+            what=f"The process that loaded {variant}",
+            cwd=paths.PROJECT_ROOT,
+            environment=paths.child_environment(),
+        )
     return Start(**json.loads(answer))
 
 
@@ -69,7 +79,9 @@ def main(argument: str) -> int:
     return 0
 
 
-def _start(model: str, source: str, variant: str, shape: str, threads: int) -> Start:
+def _start(
+    model: str, source: str, variant: str, shape: str, threads: int, cure_file: str | None = None
+) -> Start:
     import torch
 
     from vitquant import latency, models, variants
@@ -81,7 +93,8 @@ def _start(model: str, source: str, variant: str, shape: str, threads: int) -> S
     baseline_bytes = resident_bytes()
     forget_peak()
     begin = time.perf_counter()
-    built = variants.build(models.load(weights.resolve(model, source)), variant, machine.engine())
+    found = cure.from_bytes(Path(cure_file).read_bytes()) if cure_file else None
+    built = variants.build(models.load(weights.resolve(model, source)), variant, machine.engine(), found)
     gc.collect()  # what the float32 model leaves behind
     loaded = time.perf_counter()
     with torch.inference_mode():

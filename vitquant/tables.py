@@ -551,12 +551,33 @@ def _plain(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def _diagnosis(rows: Sequence[Row]) -> str:
+    from vitquant import diagnosis_tables  # which is made of what is above
+
+    return diagnosis_tables.text(rows)
+
+
+def _calibration(rows: Sequence[Row]) -> str:
+    from vitquant import calibration_tables
+
+    return calibration_tables.text(rows)
+
+
+def _study(rows: Sequence[Row]) -> str:
+    from vitquant import calibration_tables
+
+    return calibration_tables.study(rows)
+
+
 BY_KIND: dict[str, Callable[[Sequence[Row]], str]] = {
     "accuracy": accuracy,
     "latency": latency,
     "size": size,
     "profile": profile,
     "bits": bits,
+    "diagnosis": _diagnosis,
     "export": exported,
+    "calibration": _calibration,
+    "study": _study,
 }
 """How a finished run of each kind is printed."""

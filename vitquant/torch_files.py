@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from vitquant import predict
+from vitquant.dinov2 import FullRangeLinear
 
 _PACKED = "._packed_params._packed_params"
 _DTYPE = "._packed_params.dtype"
@@ -68,6 +69,11 @@ def compact_state(model: nn.Module) -> dict[str, torch.Tensor]:
             found[f"{layer}.bias"] = bias.detach()
     of_packed = {layer + end for layer in packed for end in (_PACKED, _DTYPE, ".scale", ".zero_point")}
     return found | {name: value.detach() for name, value in state.items() if name not in of_packed}
+
+
+def has_full_range(model: nn.Module) -> bool:
+    """Whether its int8 layers give activations 8 bits, which their numbers alone do not tell."""
+    return any(isinstance(module, FullRangeLinear) for module in model.modules())
 
 
 class _HalfLinear(nn.Module):

@@ -1,12 +1,13 @@
 """The notebook's walk through single pictures: what each variant answers, in words."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vitquant import datasets, images, labels
 from vitquant.catalog import check_image_size
+from vitquant.cure import Cure
 from vitquant.errors import InputError
 from vitquant.labels import ClassLabel
 from vitquant.weights import Weights
@@ -46,6 +47,7 @@ def answers(
     weights: Weights,
     variants: Sequence[str],
     engine: str,
+    cures: Mapping[str, Cure] | None = None,
     *,
     image_size: int,
     top: int = 5,
@@ -63,7 +65,7 @@ def answers(
         images.open_rgb(picture.file)  # a second of decoding now, rather than an error after minutes of answers
     from vitquant import predict  # seconds to import, and what is wrong with the request is known by now
 
-    models = predict.load_variants(weights, variants, engine)
+    models = predict.load_variants(weights, variants, engine, cures)
     answered: list[dict[str, Any]] = []
     for picture in pictures:
         inputs = predict.to_input([images.open_rgb(picture.file)], image_size)

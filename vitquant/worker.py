@@ -1,10 +1,10 @@
 """Predictions on demand, for pages: a process of its own holds torch and the model, the server never does.
 
 It answers a picture of a dataset and stores the answers; or a picture of the visitor's own, of which nothing is
-stored; or a picture with the model's weights rounded to a few bits. The server asks through the process's
-standard input and reads the answer from its standard output, one JSON object a line. The process starts with
-the first question, keeps the last model it used, and ends by itself after a while without questions, or with
-the server.
+stored; or a picture with the model's weights rounded to a few bits, or with outlier channels planted in it; or
+it follows a picture through the blocks. The server asks through the process's standard input and reads the
+answer from its standard output, one JSON object a line. The process starts with the first question, keeps the
+last model it used, and ends by itself after a while without questions, or with the server.
 """
 
 import base64
@@ -18,14 +18,27 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 from PIL import Image
 
-from vitquant import accuracy, database, digest_cache, jobs, paths, predictions, runs, weights
+from vitquant import (
+    accuracy,
+    database,
+    datasets,
+    digest_cache,
+    fits,
+    jobs,
+    paths,
+    predictions,
+    runs,
+    weights,
+)
 from vitquant.errors import Busy, VitquantError
+from vitquant.follow import Followed, from_plain, to_plain
+from vitquant.planted import LevelsLeft
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +61,27 @@ class OwnAnswer:
     indices: tuple[int, ...]  # the top-5 classes, most probable first
     probabilities: tuple[float, ...]
     seconds: float  # median of a few forward passes of this picture alone
+
+
+@dataclass(frozen=True)
+class PlantedAnswer:
+    """What becomes of one picture when a few channels of the model are made louder."""
+
+    channels: tuple[int, ...]  # those that were planted
+    fp32: OwnAnswer  # of the model as it is
+    planted: OwnAnswer  # of the planted one, in float32
+    qint8: OwnAnswer  # of the planted one, quantized
+    levels: tuple[LevelsLeft, ...]  # for each layer behind a LayerNorm, in order
+
+    @property
+    def worst(self) -> LevelsLeft:
+        """The layer whose ordinary channels are left the fewest levels; the first of them."""
+        return min(self.levels, key=lambda one: one.left)
+
+    @property
+    def median_left(self) -> int:
+        """How many levels the ordinary channels are left in the median layer."""
+        return statistics.median_low(one.left for one in self.levels)
 
 
 class PredictionWorker:
@@ -90,14 +124,23 @@ class PredictionWorker:
         self._answer_to(question)
 
     def predict_own(
-        self, *, model: str, weights: str, variants: Iterable[str], png: bytes, image_size: int
+        self,
+        *,
+        model: str,
+        weights: str,
+        variants: Iterable[str],
+        png: bytes,
+        image_size: int,
+        dataset: str | None = None,
     ) -> dict[str, OwnAnswer]:
         """What every variant answers to a picture that is in no dataset (an RGB picture as PNG), and how long
-        it took. Nothing is stored. Raises VitquantError with a sentence where that cannot be done."""
+        it took. Nothing is stored. dataset: whose calibration calibrated variants take (the model's usual one).
+        Raises VitquantError with a sentence where that cannot be done."""
         question = {
             "model": model,
             "weights": weights,
             "variants": list(variants),
+            "dataset": dataset,
             "png": base64.b64encode(png).decode(),
             "image_size": image_size,
         }
@@ -126,6 +169,46 @@ class PredictionWorker:
         [answer] = self._own_answers(question).values()
         return answer
 
+    def predict_planted(
+        self, *, model: str, weights: str, channels: int, factor: float, png: bytes, image_size: int
+    ) -> PlantedAnswer:
+        """What the model answers to a picture with its so many loudest channels scaled by a factor in every
+        LayerNorm, and the Linear behind it by the inverse (planted.plant): in float32, and quantized anew.
+        Nothing is stored. Raises VitquantError as predict_own does."""
+        question = {
+            "model": model,
+            "weights": weights,
+            "planted": channels,
+            "factor": factor,
+            "png": base64.b64encode(png).decode(),
+            "image_size": image_size,
+        }
+        found = self._answer_to(question)
+        answers = _own_answers_of(found)
+        return PlantedAnswer(
+            tuple(found["channels"]),
+            answers["fp32"],
+            answers["planted"],
+            answers["qint8"],
+            tuple(LevelsLeft(**one) for one in found["levels"]),
+        )
+
+    def follow(
+        self, *, model: str, weights: str, variant: str, dataset: str, png: bytes, image_size: int
+    ) -> Followed:
+        """One picture followed through fp32 and a variant (follow.follow). Nothing is stored. dataset: whose
+        calibration a calibrated variant takes. Raises VitquantError as predict_own does, and where a calibrated
+        variant is not calibrated yet."""
+        question = {
+            "model": model,
+            "weights": weights,
+            "followed": variant,
+            "dataset": dataset,
+            "png": base64.b64encode(png).decode(),
+            "image_size": image_size,
+        }
+        return from_plain(self._answer_to(question))
+
     def wake(self, model: str, weights: str, image_size: int) -> None:
         """Start the process and have it load this model, without waiting for it; does nothing while it is
         being asked something, or once it has this model."""
@@ -152,11 +235,7 @@ class PredictionWorker:
         return self.is_awake and self._ready == (model, weights, image_size)
 
     def _own_answers(self, question: Mapping[str, Any]) -> dict[str, OwnAnswer]:
-        answer = self._answer_to(question)
-        return {
-            name: OwnAnswer(tuple(found["indices"]), tuple(found["probabilities"]), found["seconds"])
-            for name, found in answer["answers"].items()
-        }
+        return _own_answers_of(self._answer_to(question))
 
     def release(self) -> None:
         """End the process and give its memory back; the next question starts a new one."""
@@ -211,6 +290,13 @@ class PredictionWorker:
         return self._process
 
 
+def _own_answers_of(answer: Mapping[str, Any]) -> dict[str, OwnAnswer]:
+    return {
+        name: OwnAnswer(tuple(found["indices"]), tuple(found["probabilities"]), found["seconds"])
+        for name, found in answer["answers"].items()
+    }
+
+
 def takes_times(db: sqlite3.Connection) -> bool:
     """Whether a run that takes times is under way; one that was killed disturbs nobody."""
     runs.mark_interrupted(db)
@@ -221,8 +307,9 @@ class _LoadedModel:
     """The process's side: the variants of the last model asked for, so that the next picture is quick."""
 
     def __init__(self) -> None:
-        self._of: tuple[str, str, int] | None = None  # model, digest of its weights, image size
+        self._of: tuple[str, str, int, str] | None = None  # model, digest of its weights, image size, dataset
         self._variants: dict[str, nn.Module] = {}
+        self._whole: tuple[str, nn.Module] | None = None  # the variant followed last, with its blocks
 
     def answer(self, db: sqlite3.Connection, question: Mapping[str, Any]) -> dict[str, Any]:
         """Raises Busy while times are taken. A run that takes times is first marked as running, and then waits
@@ -234,6 +321,10 @@ class _LoadedModel:
                 if "picture" in question:
                     self._store(db, question)
                     return {}
+                if "planted" in question:
+                    return self._answer_planted(db, question)
+                if "followed" in question:
+                    return self._follow(db, question)
                 return {"answers": self._answer_own(db, question)}
         except Timeout:
             raise Busy(BUSY) from None
@@ -250,26 +341,18 @@ class _LoadedModel:
         position = plan.order.index(question["picture"])
         stored = predictions.answers_to(db, [series.id for series in plan.series.values()], question["picture"])
         wanted = {name: [position] for name, series in plan.series.items() if series.id not in stored}
-        digest = plan.series[accuracy.REFERENCE].identity.weights_digest
 
         def load(names: Iterable[str]) -> "Mapping[str, nn.Module]":
-            return self._load(plan.weights, digest, plan.image_size, tuple(names))
+            return self._load(db, question, plan.weights, tuple(names))
 
         accuracy.measure(db, plan, wanted, load=load)
 
     def _answer_own(self, db: sqlite3.Connection, question: Mapping[str, Any]) -> dict[str, Any]:
-        from vitquant import predict, rounding
+        from vitquant import rounding
 
-        source = weights.resolve(question["model"], question["weights"])
-        if not weights.is_here(source):
-            raise VitquantError(
-                f"The weights of {source.model} are no longer here: choose others in the sidebar."
-            )
-        size = question["image_size"]
-        with Image.open(io.BytesIO(base64.b64decode(question["png"]))) as picture:
-            inputs = predict.to_input([picture.convert("RGB")], size)
+        source, inputs = _source_and_inputs(question)
         names = tuple(question.get("variants", (accuracy.REFERENCE,)))
-        models = self._load(source, digest_cache.of_weights(db, source), size, names)
+        models = self._load(db, question, source, names)
         if "bits" in question:
             rounded = rounding.round_linears(
                 models[names[0]], question["bits"], per_channel=question["per_channel"]
@@ -277,26 +360,69 @@ class _LoadedModel:
             models = {f"{question['bits']} bits": rounded}
         return {name: _timed_answer(model, inputs) for name, model in models.items()}
 
+    def _answer_planted(self, db: sqlite3.Connection, question: Mapping[str, Any]) -> dict[str, Any]:
+        from vitquant import grid, machine, planted, variants
+
+        source, inputs = _source_and_inputs(question)
+        model: Any = self._load(db, question, source, (accuracy.REFERENCE,))[accuracy.REFERENCE]
+        channels = planted.loudest(model, question["planted"])
+        loud = planted.plant(model, channels, question["factor"])
+        engine = machine.engine()
+        levels = planted.levels_left(loud, inputs, channels, grid.levels(engine))
+        models = {"fp32": model, "planted": loud, "qint8": variants.build(loud, "qint8", engine)}
+        return {
+            "channels": channels,
+            # Somebody waits with a hand on the slider: one pass each tells the answer.
+            "answers": {name: _timed_answer(one, inputs, passes=1) for name, one in models.items()},
+            "levels": [asdict(one) for one in levels],
+        }
+
+    def _follow(self, db: sqlite3.Connection, question: Mapping[str, Any]) -> dict[str, Any]:
+        from vitquant import follow, machine, variants
+
+        source, inputs = _source_and_inputs(question)
+        model: Any = self._load(db, question, source, (accuracy.REFERENCE,))[accuracy.REFERENCE]
+        name = question["followed"]
+        # _load() traces a variant that takes one picture at a time; what is traced has no blocks to look at.
+        if self._whole is None or self._whole[0] != name:
+            cures = fits.stored_cures(db, source, (name,), question["dataset"], question["image_size"])
+            self._whole = (name, variants.build(model, name, machine.engine(), cures.get(name)))
+        variant: Any = self._whole[1]
+        return to_plain(follow.follow(model, variant, inputs))
+
     def _load(
-        self, source: "Weights", digest: str, image_size: int, names: tuple[str, ...]
+        self, db: sqlite3.Connection, question: Mapping[str, Any], source: "Weights", names: tuple[str, ...]
     ) -> "dict[str, nn.Module]":
         from vitquant.predict import load_for_pass
 
-        of = (source.model, digest, image_size)
+        image_size, dataset = question["image_size"], question.get("dataset") or datasets.usual(source.model)
+        of = (source.model, digest_cache.of_weights(db, source), image_size, dataset)
         if self._of != of:
-            self._variants, self._of = {}, of
+            self._variants, self._of, self._whole = {}, of, None
         lacking = [name for name in names if name not in self._variants]
         if lacking:
-            self._variants |= load_for_pass(source, lacking, image_size)
+            cures = fits.stored_cures(db, source, lacking, dataset, image_size)
+            self._variants |= load_for_pass(source, lacking, image_size, cures)
         return {name: self._variants[name] for name in names}
 
 
-def _timed_answer(model: "nn.Module", inputs: "torch.Tensor") -> dict[str, Any]:
+def _source_and_inputs(question: Mapping[str, Any]) -> "tuple[Weights, torch.Tensor]":
+    """Where the model's weights are, and the question's picture as the model takes it."""
+    from vitquant import predict
+
+    source = weights.resolve(question["model"], question["weights"])
+    if not weights.is_here(source):
+        raise VitquantError(f"The weights of {source.model} are no longer here: choose others in the sidebar.")
+    with Image.open(io.BytesIO(base64.b64decode(question["png"]))) as picture:
+        return source, predict.to_input([picture.convert("RGB")], question["image_size"])
+
+
+def _timed_answer(model: "nn.Module", inputs: "torch.Tensor", *, passes: int = TIMED_PASSES) -> dict[str, Any]:
     from vitquant import predict
 
     predict.logits_of(model, inputs)  # warm-up
     seconds = []
-    for _ in range(TIMED_PASSES):
+    for _ in range(passes):
         begun = time.perf_counter()
         logits = predict.logits_of(model, inputs)
         seconds.append(time.perf_counter() - begun)

@@ -1,5 +1,6 @@
 """The one form that starts measurements: what is measured, of which variants, on how much."""
 
+import sqlite3
 from collections.abc import Callable
 
 import streamlit as st
@@ -23,7 +24,7 @@ WHAT_IT_IS = {
 }
 
 
-def form(chosen: Choices, kind_shown: str, *, nothing_yet: bool) -> None:
+def form(db: sqlite3.Connection, chosen: Choices, kind_shown: str, *, nothing_yet: bool) -> None:
     """The form, folded away where there is something to look at; nothing where the dashboard is read-only."""
     if readonly.is_on():
         return
@@ -38,8 +39,16 @@ def form(chosen: Choices, kind_shown: str, *, nothing_yet: bool) -> None:
         )
         st.caption(WHAT_IT_IS[kind])
         with st.form(f"measure-form-{kind}", border=False):
-            usable = choices.usable_variants()
-            variants = tuple(st.multiselect("Variants", usable, default=usable, key=f"variants-of-{kind}"))
+            variants = tuple(
+                st.multiselect(
+                    "Variants",
+                    choices.usable_variants(),
+                    default=choices.ready_variants(db, chosen.subject),
+                    help="Those that are not calibrated yet for this model are not chosen at first: they take "
+                    "some seconds more with the sample, and minutes with a large model.",
+                    key=f"variants-of-{kind}",
+                )
+            )
             try:
                 request = _FIELDS[kind](chosen, variants)
                 problem = "" if variants else "Choose one variant at least."

@@ -116,11 +116,11 @@ def _not_measured(db: sqlite3.Connection, chosen: Choices, judged: Sequence[Judg
         (run.request["model"], run.request["weights"]) for run in runs.find(db, states=("queued", "running"))
     }
     for of in lacking[:OFFERS_SHOWN]:
-        _offer(chosen, of, active)
+        _offer(db, chosen, of, active)
     if rest := lacking[OFFERS_SHOWN:]:
         with st.expander("1 more model" if len(rest) == 1 else f"{len(rest)} more models"):
             for of in rest:
-                _offer(chosen, of, active)
+                _offer(db, chosen, of, active)
 
 
 def _missing(of: Sequence[Candidate]) -> dict[str, list[str]]:
@@ -135,6 +135,7 @@ def _missing(of: Sequence[Candidate]) -> dict[str, list[str]]:
 
 
 def _offer(
+    db: sqlite3.Connection,
     chosen: Choices,
     of: Sequence[Candidate],
     active: set[tuple[str, str]],
@@ -143,7 +144,7 @@ def _offer(
     spec = catalog.model(first.model)
     # Without the model's own weights, random ones give the real size and speed.
     source = first.weights if first.weights_here else "random"
-    requests, why_not = _requests(chosen, first, source, missing)
+    requests, why_not = _requests(db, chosen, first, source, missing)
     with st.container(border=True, key=f"offer-{first.model}-{first.weights}"):
         words, button = st.columns([3, 2], vertical_alignment="center")
         words.markdown(
@@ -184,7 +185,7 @@ def _button_title(requests: Sequence[Request], missing: Iterable[str], *, stand_
 
 
 def _requests(
-    chosen: Choices, of: Candidate, source: str, missing: Iterable[str]
+    db: sqlite3.Connection, chosen: Choices, of: Candidate, source: str, missing: Iterable[str]
 ) -> tuple[list[Request], list[str]]:
     """What measures what is missing, with weights from source, and sentences about what cannot be measured as
     things are."""
@@ -207,7 +208,7 @@ def _requests(
     if "accuracy" in missing and of.weights_here:
         if chosen.pictures_here:
             looked_at = Subject(of.model, source, subject.dataset, subject.image_size)
-            requests.append(choices.first_accuracy_request(looked_at))
+            requests.append(choices.first_accuracy_request(db, looked_at))
         else:
             why_not.append(
                 f"The accuracy needs the pictures of {subject.dataset}: the Explorer page says how to bring "

@@ -22,34 +22,36 @@ def sizes(db: sqlite3.Connection, chosen: Choices, *, with_ledgers: bool = False
     if with_ledgers:
         older, found = found, [run for run in found if ledger.has_ledger(run.result or [])]
         if older and not found:
-            _measure(chosen, "What is stored was measured before every tensor was listed.")
+            _measure(db, chosen, "What is stored was measured before every tensor was listed.")
             return None
     if not found:
         if readonly.is_on():
             st.info(
                 "Nothing is measured yet for this model and these weights.", icon=":material/hourglass_empty:"
             )
-        _measure(chosen, "Nothing is measured yet for this model and these weights.")
+        _measure(db, chosen, "Nothing is measured yet for this model and these weights.")
         return None
     # The newest run that has all variants; a newer one of a single variant must not hide it.
-    usable = set(choices.usable_variants())
+    usable = set(choices.ready_variants(db, chosen.subject))
     whole = next((run for run in found if usable <= set(run.request["variants"])), None)
     run = whole or found[0]
     changes = gallery.run_changes(run, chosen.today)
     if changes:
-        _measure(chosen, "Measure again under today's conditions?")
+        _measure(db, chosen, "Measure again under today's conditions?")
         provenance.stale({", ".join(run.request["variants"]): changes})
     elif whole is None:
-        _measure(chosen, "Not every variant is measured yet.")
+        _measure(db, chosen, "Not every variant is measured yet.")
     elif run.shipped:
-        _measure(chosen, "These came with vitquant: measured elsewhere. Measure them on this machine?")
+        _measure(db, chosen, "These came with vitquant: measured elsewhere. Measure them on this machine?")
     return run
 
 
-def _measure(chosen: Choices, why: str) -> None:
+def _measure(db: sqlite3.Connection, chosen: Choices, why: str) -> None:
     if readonly.is_on():
         return
-    request = SizeRequest(chosen.subject.model, chosen.subject.weights, tuple(choices.usable_variants()))
+    request = SizeRequest(
+        chosen.subject.model, chosen.subject.weights, tuple(choices.ready_variants(db, chosen.subject))
+    )
     too_large = room.memory_problem(request.model, request.kind)
     with st.container(border=True):
         words, button = st.columns([3, 2], vertical_alignment="center")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from model import LinearClassifier
+from model import Divide, FullRangeLinear, LinearClassifier
 from PIL import Image
 from torch import nn
 from torch.ao.nn.quantized import dynamic
@@ -22,7 +22,8 @@ def load(folder: Path | str) -> Callable[[Image.Image], np.ndarray]:
     config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     if config["engine"] in torch.backends.quantized.supported_engines:
         torch.backends.quantized.engine = config["engine"]
-    model = build(config["architecture"], torch.load(Path(folder) / "weights.pt", weights_only=True))
+    state = torch.load(Path(folder) / "weights.pt", weights_only=True)
+    model = build(config["architecture"], state, full_range=config.get("full_range", False))
 
     def logits_of(picture: Image.Image) -> np.ndarray:
         with torch.inference_mode():
@@ -31,13 +32,23 @@ def load(folder: Path | str) -> Callable[[Image.Image], np.ndarray]:
     return logits_of
 
 
-def build(architecture: dict[str, Any], state: dict[str, torch.Tensor]) -> nn.Module:
+def build(
+    architecture: dict[str, Any], state: dict[str, torch.Tensor], *, full_range: bool = False
+) -> nn.Module:
     """The model of a state dict; takes the tensors out of it, so that none lies in memory twice for long.
 
-    A Linear whose weight is quantized (int8) or float16 becomes the quantized layer that computes with it.
+    A Linear whose weight is quantized (int8) or float16 becomes the quantized layer that computes with it. What
+    a variant divides before fc2 gets its place, and a layer scale that was folded into the weights is left out.
+    full_range: whether activations have 8 bits, where torch's own layer keeps to 7.
     """
     with torch.device("meta"):
         model = LinearClassifier(**architecture).eval()
+    for place, block in enumerate(model.blocks):
+        if f"blocks.{place}.mlp.norm.factor" in state:
+            block.mlp.norm = Divide(torch.ones(()))
+        for scale in ("ls1", "ls2"):
+            if f"blocks.{place}.{scale}.gamma" not in state:
+                setattr(block, scale, nn.Identity())
     packed = {}
     for name, module in model.named_modules():
         weight = state.get(f"{name}.weight")
@@ -50,7 +61,8 @@ def build(architecture: dict[str, Any], state: dict[str, torch.Tensor]) -> nn.Mo
     while packed:
         name, (weight, bias) = packed.popitem()
         dtype = torch.qint8 if weight.is_quantized else torch.float16
-        layer = dynamic.Linear(weight.shape[1], weight.shape[0], dtype=dtype)
+        kind = FullRangeLinear if full_range and weight.is_quantized else dynamic.Linear
+        layer = kind(weight.shape[1], weight.shape[0], dtype=dtype)
         layer.set_weight_bias(weight if weight.is_quantized else weight.float(), bias)
         parent, _, own = name.rpartition(".")
         setattr(model.get_submodule(parent), own, layer.eval())

@@ -1,0 +1,188 @@
+"""Judges candidates for a calibrated recipe: a variant's answers to training pictures beside fp32's."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from vitquant import activations, catalog, composed, packing, predict, sensitivity, statistics
+from vitquant.activations import Seen
+from vitquant.calibration import Chosen
+from vitquant.composed import Cores, Watched
+from vitquant.cure import Cure
+from vitquant.dinov2 import LinearClassifier
+from vitquant.errors import InputError
+from vitquant.images import open_rgb
+from vitquant.layers import Layer
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Calibration pictures as the model takes them."""
+
+    fitted_to: torch.Tensor  # (N, 3, size, size) float32: give the ranges
+    judges: torch.Tensor  # (M, 3, size, size) float32: judge what was tried
+    classes: np.ndarray  # (M,) the judges' true classes
+
+
+def read(chosen: Chosen) -> Pictures:
+    """Decode them. Raises InputError for a picture that cannot be read, or that is of a single colour: it says
+    nothing about a layer's range."""
+    inputs = []
+    for example in chosen.examples:
+        picture = open_rgb(chosen.file(example))
+        if all(low == high for low, high in np.asarray(picture.getextrema()).reshape(-1, 2)):
+            raise InputError(
+                f"{chosen.file(example)} is of a single colour, and cannot tell what a layer's activations are "
+                "like: remove it from the training pictures, or take another seed (seed=1)."
+            )
+        inputs.append(predict.to_input([picture], chosen.calibration.image_size))
+    together = torch.cat(inputs)
+    n = chosen.calibration.pictures
+    classes = np.array([example.class_index for example in chosen.judges])
+    return Pictures(together[:n], together[n:], classes)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a candidate answers to the M judging pictures, compared with fp32."""
+
+    kl_nats: np.ndarray  # (M,) KL(fp32 || candidate)
+    probability_lost: np.ndarray  # (M,) by how much less it believes in the right class; 0..1, below 0: more
+    broken: int  # first answers that fp32 has right and the candidate has not
+    fixed: int  # the other way round
+    right: int
+    agree: int
+
+    @property
+    def mean_kl_nats(self) -> float:
+        return float(self.kl_nats.mean())
+
+    @property
+    def points_lost(self) -> float:
+        """Points of top-1 lost to fp32, as a few hundred pictures can tell: by how much the mean probability of
+        the right class falls. (Counted answers would move in steps of half a point.)"""
+        return 100 * float(self.probability_lost.mean())
+
+    def keeps(self, limit: float) -> bool:
+        """Whether at most so many points are lost: by the mean probability, and the counted answers do not
+        speak against it (the 95% interval of their paired difference reaches up to the limit)."""
+        counted = statistics.paired_difference(self.broken, self.fixed, len(self.kl_nats))
+        return self.points_lost <= limit and 100 * counted.high >= -limit
+
+    def is_better_than(self, other: "Judged", by: float = 0.0) -> bool:
+        """Whether its mean KL is lower, on the same pictures, by at least this share of the other's and by more
+        than chance explains: one standard error of the paired difference."""
+        gains = other.kl_nats - self.kl_nats
+        error = float(gains.std(ddof=1)) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
+        return float(gains.mean()) > max(error, by * other.mean_kl_nats)
+
+    def row(self) -> dict[str, Any]:
+        """For the trail: shares in 0..1, with 95% intervals; difference is candidate less fp32."""
+        n = len(self.kl_nats)
+        top1 = statistics.wilson(self.right, n)
+        difference = statistics.paired_difference(self.broken, self.fixed, n)
+        return {
+            "n": n,
+            "top1": top1.share,
+            "top1_low": top1.low,
+            "top1_high": top1.high,
+            "broken": self.broken,
+            "fixed": self.fixed,
+            "difference": difference.share,
+            "difference_low": difference.low,
+            "difference_high": difference.high,
+            "points_lost": self.points_lost,
+            "agree": self.agree / n,
+            "mean_kl_nats": self.mean_kl_nats,
+        }
+
+
+@dataclass
+class Judge:
+    """Has the float32 model's answers to the judging pictures, and compares candidates with them.
+
+    random: whether the weights are random; then no answer is right, and fp32's count as the truth.
+    """
+
+    model: LinearClassifier
+    of_model: Sequence[Layer]
+    pictures: Pictures
+    cores: Cores
+    has_float16: bool
+    random: bool
+    reference: np.ndarray = field(init=False)  # fp32's logits, (M, 1000) float32
+    classes: np.ndarray = field(init=False)  # what counts as right, (M,)
+
+    def __post_init__(self) -> None:
+        self.reference = self.answers(self.model)
+        self.classes = self._firsts(self.reference) if self.random else self.pictures.classes
+
+    def build(self, cure: Cure) -> LinearClassifier:
+        """The candidate."""
+        return packing.int8(self.model, cure, has_float16=self.has_float16)
+
+    def measure(self, cure: Cure) -> Judged:
+        """Build the candidate and judge it, as it answers one picture at a time."""
+        return self.judged(self.answers(sensitivity.picturewise(self.build(cure), self.of_model)))
+
+    def answers(self, model: LinearClassifier) -> np.ndarray:
+        """A model's logits for the judging pictures, (M, 1000) float32."""
+        inputs = self.pictures.judges
+        parts = self.cores.map(lambda part: model(inputs[part]), len(inputs), at_once(model, inputs))
+        return torch.cat(parts).numpy()
+
+    def judged(self, logits: np.ndarray) -> Judged:
+        """What a candidate's logits (M, 1000) are worth."""
+        first, fp32s = self._firsts(logits), self._firsts(self.reference)
+        right, was_right = first == self.classes, fp32s == self.classes
+        believed, was_believed = (predict.probabilities_of(of, self.classes) for of in (logits, self.reference))
+        return Judged(
+            kl_nats=predict.kl_nats(self.reference, logits),
+            probability_lost=was_believed - believed,
+            broken=int((was_right & ~right).sum()),
+            fixed=int((~was_right & right).sum()),
+            right=int(right.sum()),
+            agree=int((first == fp32s).sum()),
+        )
+
+    @staticmethod
+    def _firsts(logits: np.ndarray) -> np.ndarray:
+        return predict.top_k(logits, 1)[0][:, 0]
+
+
+def at_once(model: LinearClassifier, inputs: torch.Tensor) -> int:
+    """How many of these pictures one core takes at a time."""
+    patches = inputs.shape[-1] * inputs.shape[-2] // catalog.PATCH_SIZE**2
+    return composed.at_once(1 + model.registers + patches)
+
+
+def seen(
+    model: LinearClassifier, inputs: torch.Tensor, of_model: Sequence[Layer], cores: Cores, name: str
+) -> dict[str, Seen]:
+    """What reaches each layer in float32, by its module name.
+
+    Raises InputError where that is NaN or infinite somewhere, or zero everywhere; name: the model's, for that.
+    """
+
+    def on_some(part: slice) -> dict[str, Seen]:
+        found: dict[str, Seen] = {}
+        watched = {one.name: Watched(model.get_submodule(one.name), _into(found, one.name)) for one in of_model}
+        composed.with_layers(model, watched)(inputs[part])
+        return found
+
+    parts = cores.map(on_some, len(inputs), at_once(model, inputs))
+    together = {one.name: Seen.joined(part[one.name] for part in parts) for one in of_model}
+    for layer in of_model:
+        activations.check(together[layer.name], layer, name)
+    return together
+
+
+def _into(found: dict[str, Seen], name: str) -> Callable[[torch.Tensor], None]:
+    def see(batch: torch.Tensor) -> None:
+        tokens = batch.flatten(1, -2) if batch.dim() > 2 else batch.unsqueeze(1)
+        found[name] = Seen(tokens.amin(dim=1).numpy(), tokens.amax(dim=1).numpy())
+
+    return see

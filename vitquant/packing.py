@@ -1,0 +1,127 @@
+"""How a Linear becomes int8 or float16: the one place that makes torch.ao's packed layers.
+
+(vitquant/takeaway/load_state_dict.py makes them again from a file.)
+"""
+
+import copy
+import functools
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from vitquant import smoothing
+from vitquant.cure import Cure
+from vitquant.dinov2 import FullRangeLinear, LinearClassifier
+from vitquant.errors import InputError
+
+try:
+    from torch.ao.nn.quantized import dynamic
+    from torch.ao.quantization import (
+        default_dynamic_qconfig,
+        float16_dynamic_qconfig,
+        per_channel_dynamic_qconfig,
+        quantize_dynamic,
+    )
+except ImportError as error:
+    raise InputError(
+        "The installed torch no longer has torch.ao.quantization, which makes this variant: "
+        "install the version that requirements.txt names (pip install -r requirements.txt)."
+    ) from error
+
+
+@contextmanager
+def _without_deprecation_warnings() -> Iterator[None]:
+    """Keeps torch.ao's announcements of its own removal from the user, who can do nothing about them.
+
+    requirements.txt bounds torch for that reason; every other warning passes.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"torch\.ao\.quantization is deprecated", DeprecationWarning)
+        warnings.filterwarnings("ignore", r"torch\.quantize_per_tensor, .* are deprecated", UserWarning)
+        warnings.filterwarnings("ignore", r"torch\.quantize_per_channel, .* are deprecated", UserWarning)
+        yield
+
+
+def notebook(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The notebook's recipe: a copy of the model, every nn.Linear replaced by a dynamically quantized one."""
+    with _without_deprecation_warnings():
+        return quantize_dynamic(model, {nn.Linear}, dtype=dtype)
+
+
+def floats_of(model: LinearClassifier, cure: Cure) -> LinearClassifier:
+    """The float32 model whose Linear layers the int8 variant is made from: the same function up to rounding,
+    folded as the cure says. A copy; shares every tensor that stays as it is where nothing is folded."""
+    if not (cure.smooth or cure.fold_layer_scale):
+        shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+        return copy.deepcopy(model, shared)
+    folded = copy.deepcopy(model)
+    with torch.no_grad():
+        smoothing.fold(folded, cure.smooth)
+        if cure.fold_layer_scale:
+            smoothing.fold_layer_scales(folded)
+    return folded
+
+
+def int8(model: LinearClassifier, cure: Cure, *, has_float16: bool) -> LinearClassifier:
+    """A copy of the model with its Linear layers in int8, as the cure says.
+
+    has_float16: whether the engine can pack float16 weights, for the layers that are left.
+    """
+    built = floats_of(model, cure)
+    linears = [name for name, module in built.named_modules() if isinstance(module, nn.Linear)]
+    if unknown := (set(cure.in_float) | set(cure.smooth) | set(cure.bias)) - set(linears):
+        raise InputError(
+            f"The model has no layer {', '.join(sorted(unknown))}: this calibration is not its own."
+        )
+    full_range = cure.full_range and not saturates()
+    for name in linears:
+        linear = built.get_submodule(name)
+        if name in cure.in_float:
+            if has_float16:
+                put(built, name, packed(linear, torch.float16))
+            continue
+        layer = packed(linear, torch.qint8, per_channel=cure.per_channel, full_range=full_range)
+        if name in cure.bias:
+            bias = linear.bias + torch.from_numpy(cure.bias[name])  # type: ignore[operator]
+            layer.set_weight_bias(layer.weight(), bias)  # type: ignore[operator]
+        put(built, name, layer)
+    return built
+
+
+def packed(
+    linear: nn.Module, dtype: torch.dtype, *, per_channel: bool = False, full_range: bool = False
+) -> nn.Module:
+    """The dynamically quantized layer of one nn.Linear, which stays as it is."""
+    kind = FullRangeLinear if full_range else dynamic.Linear
+    shell: Any = copy.copy(linear)  # its qconfig is not to be left on the model's own
+    if dtype == torch.float16:
+        shell.qconfig = float16_dynamic_qconfig
+    else:
+        shell.qconfig = per_channel_dynamic_qconfig if per_channel else default_dynamic_qconfig
+    with _without_deprecation_warnings():
+        return kind.from_float(shell).eval()
+
+
+def put(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Replace the module of that name."""
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, module)
+
+
+@functools.cache
+def saturates() -> bool:
+    """Whether this machine's kernel loses the largest sums of 8-bit activations and weights, so that
+    activations must keep to 7 bits (`reduce_range`): tried on one row of the largest numbers there are.
+
+    x86 without VNNI adds two products in 16 bits (vpmaddubsw), where 2 x 255 x 127 does not fit.
+    """
+    weight = torch.full((1, 64), 1.0)
+    linear = nn.Linear(64, 1, bias=False)
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+    layer = packed(linear, torch.qint8, full_range=True)
+    with torch.inference_mode():
+        return abs(float(layer(torch.ones(1, 64))) - 64.0) > 1.0
