@@ -12,6 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from vitquant import units
+from vitquant.variants import own_name
 
 CONFIG = {"displayModeBar": False}
 """For st.plotly_chart: no toolbar, since nothing is zoomed or panned."""
@@ -33,18 +34,21 @@ STYLES = {
     "fp32": VariantStyle("#3b8fc7", "", "circle"),
     "qint8": VariantStyle("#d9661f", "/", "square"),
     "float16": VariantStyle("#13a07c", ".", "diamond"),
+    "bfloat16": VariantStyle("#7c8a99", "|", "pentagon"),
+    "qint8_channel": VariantStyle("#c277a0", "x", "triangle-up"),
+    "qint8_smooth": VariantStyle("#c9920a", "-", "cross"),
+    "qint8_mixed": VariantStyle("#8a7fd0", "+", "hexagon"),
+    "qint8_best": VariantStyle("#6f9c1b", "\\", "star"),
 }
 _SPARE = (
-    VariantStyle("#c277a0", "x", "triangle-up"),
-    VariantStyle("#c9920a", "-", "cross"),
-    VariantStyle("#5aa9d6", "|", "star"),
-    VariantStyle("#8a7fd0", "+", "hexagon"),
+    VariantStyle("#5aa9d6", "|", "star-diamond"),
+    VariantStyle("#a5694f", "x", "hourglass"),
 )
 
 
 def style(variant: str) -> VariantStyle:
     """A variant's look: its own, or one of the spare ones, always the same for the same name."""
-    return STYLES.get(variant) or _SPARE[sum(variant.encode()) % len(_SPARE)]
+    return STYLES.get(own_name(variant)) or _SPARE[sum(variant.encode()) % len(_SPARE)]
 
 
 def accuracy(rows: pd.DataFrame) -> go.Figure:

@@ -2,6 +2,7 @@
 and the same wherever the variant is built again. Imports no torch until something has to be calibrated.
 """
 
+import base64
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
@@ -88,6 +89,11 @@ def find(db: sqlite3.Connection, key: str) -> Fit | None:
     """The stored fit of that key."""
     row = db.execute("SELECT * FROM fits WHERE key = ?", (key,)).fetchone()
     return _fit(row) if row else None
+
+
+def all_of(db: sqlite3.Connection) -> list[Fit]:
+    """Every stored fit, by model and variant."""
+    return [_fit(row) for row in db.execute("SELECT * FROM fits ORDER BY model, variant, key")]
 
 
 def of_model(db: sqlite3.Connection, model: str, weights_digest: str) -> list[Fit]:
@@ -201,6 +207,27 @@ def add(db: sqlite3.Connection, fit: Fit, *, shipped: bool = False) -> None:
     }
     marks = ", ".join(f":{name}" for name in values)
     db.execute(f"INSERT INTO fits ({', '.join(values)}) VALUES ({marks}) ON CONFLICT (key) DO NOTHING", values)
+
+
+def to_plain(fit: Fit) -> dict[str, Any]:
+    """The fit as plain data, its cure as base64."""
+    names = [name for name in Fit.__dataclass_fields__ if name not in ("calibration", "cure")]
+    return {
+        **{name: getattr(fit, name) for name in names},
+        "calibration": asdict(fit.calibration),
+        "cure": base64.b64encode(fit.cure.to_bytes()).decode(),
+    }
+
+
+def from_plain(plain: Mapping[str, Any]) -> Fit:
+    """The fit that to_plain gave."""
+    return Fit(
+        **{
+            **plain,
+            "calibration": calibration.from_plain(plain["calibration"]),
+            "cure": cure.from_bytes(base64.b64decode(plain["cure"])),
+        }
+    )
 
 
 def _key(weights_digest: str, variant: str, version: int, of: Calibration) -> str:

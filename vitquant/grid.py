@@ -22,8 +22,9 @@ MOST_LEVELS = 256
 @functools.cache
 def levels(engine: str) -> int:
     """How many values torch's dynamic int8 gives the activations of a layer on this engine: 128 on x86, where
-    it keeps to 7 bits (`reduce_range`). Read off a Linear of one weight. Raises InputError where torch has no such
-    engine.
+    it keeps to 7 bits (`reduce_range`). Read off a Linear of one weight.
+
+    Raises InputError where torch has no such engine.
     """
     import torch
     from torch import nn

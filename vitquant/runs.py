@@ -4,6 +4,7 @@ A run is queued, then running, then done, failed or cancelled; one whose process
 interrupted, and can be continued. Imports no torch.
 """
 
+import base64
 import json
 import os
 import sqlite3
@@ -74,9 +75,10 @@ def add(
 
 
 def add_shipped(db: sqlite3.Connection, plain: Mapping[str, Any]) -> None:
-    """A finished run that came with the project. Its key is its own: it answers no request."""
+    """A finished run that came with the project, with its attachments (base64). Its key is its own: it answers
+    no request."""
     key = run_key(plain["kind"], plain["request"], plain["identity"])
-    db.execute(
+    cursor = db.execute(
         "INSERT INTO runs (kind, state, request, identity, key, environment, result, created_at, ended_at, "
         "shipped) VALUES (?, 'done', ?, ?, ?, ?, ?, ?, ?, 1)",
         (
@@ -88,6 +90,8 @@ def add_shipped(db: sqlite3.Connection, plain: Mapping[str, Any]) -> None:
             plain["ended_at"],
         ),
     )
+    for name, content in plain.get("attachments", {}).items():
+        attach(db, int(cursor.lastrowid or 0), name, base64.b64decode(content))
 
 
 def run_key(kind: str, request: Mapping[str, Any], identity: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ read into the store once, as shipped: they show, labelled so, until the visitor'
 answer a question for what was measured here. Imports no torch.
 """
 
+import base64
 import gzip
 import json
 import sqlite3
@@ -13,14 +14,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vitquant import datasets, digest_cache, gallery, paths, predictions, runs, sample
+from vitquant import datasets, digest_cache, fits, gallery, paths, predictions, runs, sample
 from vitquant.database import transaction
 from vitquant.errors import InputError
+from vitquant.fits import Fit
 from vitquant.predictions import Identity, Prediction, Series
 from vitquant.runs import Run
 
 DATASET = "sample"
-FORMAT = 1
+FORMAT = 2
 DIGITS = 5
 """Significant digits of probabilities and divergences in the file."""
 
@@ -57,6 +59,8 @@ def bring_in(db: sqlite3.Connection) -> None:
             _add_series(db, series, dataset_id)
         for run in content["runs"]:
             runs.add_shipped(db, run)
+        for fit in content["fits"]:
+            fits.add(db, fits.from_plain(fit), shipped=True)
         db.execute("INSERT INTO shipped VALUES (?, ?)", (digest, predictions.now()))
 
 
@@ -74,6 +78,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _forget(db: sqlite3.Connection) -> None:
     db.execute("DELETE FROM series WHERE shipped")
     db.execute("DELETE FROM runs WHERE shipped")
+    db.execute("DELETE FROM fits WHERE shipped")
     db.execute("DELETE FROM shipped")
 
 
@@ -98,8 +103,11 @@ def _add_series(db: sqlite3.Connection, plain: Mapping[str, Any], dataset_id: in
 # Writing the file
 
 
-def pack(db: sqlite3.Connection, series: Iterable[Series], measured: Sequence[Run]) -> bytes:
-    """The content of results.json.gz: these series, which have answered every picture, and these runs.
+def pack(
+    db: sqlite3.Connection, series: Iterable[Series], measured: Sequence[Run], found: Sequence[Fit]
+) -> bytes:
+    """The content of results.json.gz: these series, which have answered every picture, these runs, and what the
+    calibrated variants among them were calibrated to.
 
     The same results give the same bytes.
     """
@@ -116,9 +124,14 @@ def pack(db: sqlite3.Connection, series: Iterable[Series], measured: Sequence[Ru
                 "environment": run.environment,
                 "result": run.result,
                 "ended_at": run.ended_at,
+                "attachments": {
+                    name: base64.b64encode(runs.attachment(db, run.id, name) or b"").decode()
+                    for name in runs.attachments(db, run.id)
+                },
             }
             for run in measured
         ],
+        "fits": [fits.to_plain(fit) for fit in found],
     }
     text = json.dumps(content, separators=(",", ":"), sort_keys=True)
     return gzip.compress(text.encode(), mtime=0)

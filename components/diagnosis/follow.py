@@ -23,6 +23,10 @@ MEAN = "mean"
 MAP_EDGE = 320
 """Pixels of an attention map that is sent; pages show it no larger."""
 
+MORE, LESS = charts.style("qint8").colour, charts.style(REFERENCE).colour
+"""The difference's colours, whatever the variant: orange and blue, which people with any colour vision tell
+apart."""
+
 _CSS = """
 <style>
 .vq-maps { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 1rem;
@@ -154,20 +158,20 @@ def _attention(found: Followed, file: Path, variant: str) -> None:
         drawn = attention.drawn(values, full, charts.style(name).colour)
         png = images.enlarged_png(drawn, MAP_EDGE)
         maps.append(_map(name, png, _what_it_sees(values), _spoken(name, values)))
-    maps.append(_difference(fp32, other, variant))
+    maps.append(_difference(fp32, other, full, variant))
     st.html(f'<div class="vq-maps">{"".join(maps)}</div>')
     st.caption(
         f"Attention of the class token to the patches in block {block}, "
-        f"{'all heads' if head == MEAN else 'one head'}; full colour is {full:.1%} of it, in both maps. What "
+        f"{'all heads' if head == MEAN else 'one head'}; full colour is {full:.1%} of it, in every map. What "
         "is missing to 100% goes to the class token itself and to the registers, where the model has them."
     )
 
 
-def _difference(fp32: np.ndarray, other: np.ndarray, variant: str) -> str:
+def _difference(fp32: np.ndarray, other: np.ndarray, full: float, variant: str) -> str:
     apart = other - fp32
     largest = float(np.abs(apart).max())
-    drawn = attention.drawn(apart, largest, charts.style(variant).colour, charts.style(REFERENCE).colour)
-    moved = f"{0.5 * float(np.abs(apart).sum()):.1%} of the attention is elsewhere; full colour: {largest:.1%}"
+    drawn = attention.drawn(apart, full, MORE, LESS)
+    moved = f"up to {largest:.1%} on one patch; orange: more in {variant}, blue: more in {REFERENCE}"
     spoken = f"{variant} less {REFERENCE}: up to {largest:.1%} apart on a patch"
     return _map("The difference", images.enlarged_png(drawn, MAP_EDGE), moved, spoken)
 

@@ -84,14 +84,14 @@ def _flip(flip: Row, dataset: str, variant: str) -> None:
             f"{said} Beside the second one, {_with_article(what)}, it says **{beside}** ({then}) of the very "
             "same picture."
         )
-    with st.container(horizontal=True, gap="medium", key="flip"):
+    with st.container(width=480, key="flip"), st.grid("auto", min_column_width=140, gap="medium"):
         _picture(dataset, flip["path"], flip["class_index"], "The picture")
         if flip["neighbour"] is not None:
             _picture(dataset, flip["neighbour_path"], flip["neighbour_class_index"], "Its neighbour")
 
 
 def _picture(dataset: str, path: str, class_index: int, title: str) -> None:
-    with st.container(width=224):
+    with st.container():
         pictures.large(live.file_of(dataset, path), class_index)
         st.caption(f"{title}: {pictures.class_title(class_index)}")
 

@@ -51,9 +51,11 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
     with left:
         file = live.file_of(DATASET, picture.path)
         pictures.large(file, picture.class_index)
-        live.offer(db, DATASET, dataset_id, offered)
     with right:
         _experiment(file, picture.class_index)
+    if offered:
+        st.subheader("Other pictures", anchor=False)
+        live.offer(db, DATASET, dataset_id, offered)
 
 
 def _telling(db: sqlite3.Connection, dataset_id: int) -> list[int]:
@@ -129,7 +131,7 @@ def _kept(name: str, answer: OwnAnswer, healthy: OwnAnswer) -> str:
 
 def _levels(found: PlantedAnswer, width: int) -> None:
     worst = found.worst
-    title = layers.layer(catalog.model(planted.MODEL), worst.layer).title
+    title = layers.layer(catalog.model(planted.MODEL), worst.layer).title.replace("head", "the head")
     ordinary = width - len(found.channels)
     st.markdown(
         f"The other {ordinary} channels are left **{_count(worst.left)} of {worst.levels}** in {title}, the "

@@ -152,8 +152,8 @@ def _what_is_drawn(levels: int | None, step: float | None, pictures: int) -> str
         return f"{drawn} This variant does not round them."
     return (
         f"{drawn} Lines: the levels of int8, {step:.3g} apart; shaded: what is rounded to zero. torch's kernel "
-        f"has {levels:,} levels ({grid.bits(levels):g} bits; read off the kernel itself), spread from the least "
-        "to the largest activation of the whole layer. It takes each picture's own; drawn is the widest."
+        f"has {levels:,} levels ({grid.bits(levels):g} bits; read off the kernel itself), spread from the "
+        "least to the largest activation of the whole layer. It takes each picture's own; drawn is the widest."
     )
 
 

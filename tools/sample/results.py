@@ -1,12 +1,17 @@
-"""Measures what the repository ships with the sample: accuracy, size and fewer bits of both models."""
+"""Measures what the repository ships with the sample: accuracy, size, bits and diagnoses of both models."""
 
 import os
 import tempfile
 
-from vitquant import catalog, database, jobs, machine, runs, sample, shipped
-from vitquant.measurements import AccuracyRequest, BitsRequest, SizeRequest
+from vitquant import catalog, database, fits, jobs, machine, runs, sample, shipped
+from vitquant.measurements import AccuracyRequest, BitsRequest, DiagnosisRequest, SizeRequest, StudyRequest
 from vitquant.predictions import Series
 from vitquant.variants import RECIPES, why_unavailable
+
+KINDS = ("size", "bits", "diagnosis", "study")
+"""The runs that are shipped, besides the accuracy's answers. Times are not: they are their machine's."""
+
+DIAGNOSED = ("qint8", "qint8_smooth")
 
 
 def write() -> None:
@@ -25,9 +30,12 @@ def write() -> None:
                     print(f"{model} {row['variant']}: top-1 {row['top1']:.1%}, top-5 {row['top5']:.1%}")
                 jobs.run_here(db, SizeRequest(model, "bundled", variants))
                 jobs.run_here(db, BitsRequest(model, "bundled", shipped.DATASET))
+                jobs.run_here(db, StudyRequest(model, "bundled", shipped.DATASET))
+                for variant in DIAGNOSED:
+                    jobs.run_here(db, DiagnosisRequest(model, "bundled", shipped.DATASET, variants=(variant,)))
                 series += request.plan(db).series.values()
-            measured = [run for kind in ("size", "bits") for run in runs.find(db, kind=kind, states=("done",))]
-            content = shipped.pack(db, series, measured)
+            measured = [run for kind in KINDS for run in runs.find(db, kind=kind, states=("done",))]
+            content = shipped.pack(db, series, measured, fits.all_of(db))
     shipped.results_file().write_bytes(content)
     sample.write_sums(shipped.results_file().parent)
     print(f"{shipped.results_file()}: {len(content):,} bytes")
