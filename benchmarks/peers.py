@@ -165,7 +165,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="dinov2_vitb14_reg_lc")
     parser.add_argument("--weights", help="the samples' own or random ones, unless told otherwise")
-    parser.add_argument("--shapes", type=latency.parse_shapes, default="8x70,1x224")
+    parser.add_argument("--shapes", default="8x70,1x224")
     parser.add_argument("--variants", default=VARIANTS)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each contender on each shape")
     parser.add_argument("--threads", type=int, default=machine.default_threads())
@@ -180,10 +180,11 @@ def main() -> None:
 
 
 def run(given: argparse.Namespace) -> None:
+    shapes = latency.parse_shapes(given.shapes)
     bundled = catalog.model(given.model).home == "bundled"
     source = weight_sources.resolve(given.model, given.weights or (None if bundled else "random"))
     original = models.load(source)
-    first_size = given.shapes[0].size
+    first_size = shapes[0].size
     note(f"building {given.variants}")
     ours = our_variants(original, source, given.variants.split(","), first_size)
     about = {
@@ -200,7 +201,7 @@ def run(given: argparse.Namespace) -> None:
         print(f"{versions}; {given.threads} threads; {source.model}, {source.source} weights")
         print(f"answers on the sample's pictures; calibrated variants at {first_size} x {first_size}")
     found: list[results.Row] = []
-    for shape in given.shapes:
+    for shape in shapes:
         of_shape = measure(ours, original, shape, given)
         found += of_shape
         if not given.json:

@@ -1,7 +1,6 @@
 """The same float32 model run by ONNX Runtime and by OpenVINO, each called as if it were torch's model."""
 
 import contextlib
-import copy
 import importlib
 import json
 import logging
@@ -20,7 +19,7 @@ from torch import nn
 
 from benchmarks.operations import Step
 from vitquant import onnx_files
-from vitquant.dinov2 import PATCH_SIZE, LinearClassifier
+from vitquant.dinov2 import LinearClassifier
 
 REQUIREMENTS = "requirements-peers.txt"
 NEEDS = {
@@ -170,27 +169,11 @@ def cpu_has_bf16() -> bool:
 
 
 def onnx_file(model: LinearClassifier, folder: Path, image_size: int, *, int8: bool) -> Path:
-    """The float32 model as an ONNX file in the folder, as vitquant exports it, at_one_size; made once."""
+    """The float32 model as an ONNX file in the folder, as vitquant exports it; made once."""
     file = folder / f"{'int8' if int8 else 'float32'}-{image_size}.onnx"
     if not file.exists():
-        onnx_files.save(at_one_size(model, image_size), file, image_size, int8=int8)
+        onnx_files.save(model, file, image_size, int8=int8)
     return file
-
-
-def at_one_size(model: LinearClassifier, image_size: int) -> LinearClassifier:
-    """The same model with its position embedding resized beforehand, for pictures of this size.
-
-    OpenVINO 2026.4 drops antialiasing, without a word, where an ONNX file asks it to resize: the logits of
-    dinov2_vitb14_reg_lc with random weights at 70 x 70 were off by up to 2.6.
-    """
-    resized = copy.deepcopy(model)
-    resized.side = image_size // PATCH_SIZE
-    with torch.no_grad():
-        class_position, patch_positions = model._positions(resized.side, resized.side)
-        resized.pos_embed = nn.Parameter(
-            torch.cat([class_position, patch_positions], dim=1), requires_grad=False
-        )
-    return resized
 
 
 def openvino_model(file: Path) -> Any:

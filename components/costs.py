@@ -1,7 +1,7 @@
 """What each variant keeps of the original's accuracy, and what it costs in space and time."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -35,13 +35,22 @@ def cards(db: sqlite3.Connection, subject: Subject, answers: AnswerSet, key: str
     sizes = gallery.size_rows(db, subject)
     timed = gallery.latency_rows(db, subject)
     speed = {row["variant"]: row for row in timed[1]} if timed else {}
-    with st.grid("auto", min_column_width=220, gap="small"):
-        for name, row in rows.items():
-            with st.container(border=True, height="stretch", key=f"card-{key}-{name}"):
-                pictures.heading(name, variants.summary(name))
-                _card(row, rows[REFERENCE], sizes, speed)
-                if name == "float16" and catalog.model(subject.model).home == "bundled":
-                    st.caption(ALREADY_FLOAT16)
+    told = [name for name in rows if name in gallery.FIRST_TOLD]
+    more = [name for name in rows if name not in told]
+
+    def draw(names: Sequence[str]) -> None:
+        with st.grid("auto", min_column_width=220, gap="small"):
+            for name in names:
+                with st.container(border=True, height="stretch", key=f"card-{key}-{name}"):
+                    pictures.heading(name, variants.summary(name))
+                    _card(rows[name], rows[REFERENCE], sizes, speed)
+                    if name == "float16" and catalog.model(subject.model).home == "bundled":
+                        st.caption(ALREADY_FLOAT16)
+
+    draw(told)
+    if more:
+        with st.expander(f"More versions: {', '.join(more)}"):
+            draw(more)
 
 
 def _card(

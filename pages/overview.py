@@ -1,4 +1,5 @@
-"""Overview: the first sight. One picture that int8 gets wrong, and what each variant keeps and costs."""
+"""Overview: the first sight. One picture that int8 gets wrong, how that is mended, and what each variant keeps
+and costs."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ PLAIN = {
     REFERENCE: "The original",
     INT8: "With 8-bit numbers",
 }
+MENDED = "Mended, in 8-bit numbers too"
 PLANTED = """
 **What was done to this model.** It is the sample model with a few of its inner channels turned up: in every
 LayerNorm four channels are multiplied by 256, and the layer after it divides them by 256 again. In ordinary
@@ -141,8 +143,9 @@ def _head(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet, beside: A
     picture = browse.picture(db, answers.dataset_id, answers.series_ids, telling[number - 1])
     assert picture is not None
     found = browse.answers_to(db, answers.series_ids, picture.picture)
-    st.subheader(_headline(found[REFERENCE], found[variant]), anchor=False)
-    left, middle, right = st.columns([1, 1.2, 1.2], gap="medium")
+    names = [name for name in (REFERENCE, variant, gallery.cure_of(answers)) if name in found]
+    st.subheader(" ".join(_says(_plain(name), found[name]) for name in names), anchor=False)
+    left, *others = st.columns([1, *[1.2] * len(names)], gap="medium")
     with left:
         root = datasets.folder(chosen.subject.dataset) / "val"
         pictures.large(root / picture.path, picture.class_index)
@@ -156,7 +159,7 @@ def _head(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet, beside: A
                 kwargs={address.SHOWN: number % len(telling) + 1},
             )
             _switch(chosen.subject)
-    for column, name in ((middle, REFERENCE), (right, variant)):
+    for column, name in zip(others, names, strict=True):
         with column, st.container(border=True, key=f"head-{name}"):
             _answer(name, found[name], picture.class_index)
     if beside:
@@ -183,8 +186,9 @@ def _number(count: int) -> int:
     return number if 1 <= number <= count else 1
 
 
-def _headline(original: Prediction, quantized: Prediction) -> str:
-    return f"{_says('The original', original)} {_says('With 8-bit numbers', quantized)}"
+def _plain(name: str) -> str:
+    """What a variant of the head is called for people."""
+    return PLAIN.get(name, MENDED)
 
 
 def _says(who: str, prediction: Prediction) -> str:
@@ -195,7 +199,7 @@ def _answer(name: str, prediction: Prediction, true_class: int) -> None:
     summary = variants.summary(name)
     pictures.heading(name, summary)
     verdict = "✓ right" if prediction.true_rank == 1 else "✗ wrong"
-    st.markdown(f"**{PLAIN[name]}** · {verdict}")
+    st.markdown(f"**{_plain(name)}** · {verdict}")
     pictures.top5(name, prediction, true_class)
 
 
@@ -225,31 +229,37 @@ def _figures(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet, beside
 
 
 def _story(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet) -> None:
-    """Three pictures that every variant gets right, and three that only int8 gets wrong."""
-    variants = list(answers.series)
-    others = [name for name in variants if name != INT8]
-    if INT8 not in variants or REFERENCE not in others:
+    """Three pictures that every version gets right, and three that int8 lost and the cure has right again."""
+    cure = gallery.cure_of(answers)
+    names = [name for name in answers.series if name in (*gallery.FIRST_TOLD, cure)]
+    others = [name for name in names if name != INT8]
+    if INT8 not in names or REFERENCE not in others:
         return
+    lost = "Lost with 8-bit numbers, and right again, mended" if cure else "Only 8-bit numbers get these wrong"
     strips = {
         "Every version recognises these": browse.by_verdicts(
-            db, answers, right=variants, wrong=[], limit=IN_A_STRIP
+            db, answers, right=names, wrong=[], limit=IN_A_STRIP
         ),
-        "Only 8-bit numbers get these wrong": browse.by_verdicts(
-            db, answers, right=others, wrong=[INT8], limit=IN_A_STRIP
-        ),
+        lost: browse.by_verdicts(db, answers, right=others, wrong=[INT8], limit=IN_A_STRIP),
     }
     for column, (title, shown) in zip(st.columns(2, gap="large"), strips.items(), strict=True):
         with column:
             st.subheader(title, anchor=False)
             if shown:
-                _strip(chosen, shown, variants)
+                _strip(chosen, shown, names)
             else:
                 st.caption("There is no such picture among those measured.")
+    if cure:
+        st.page_link(
+            "pages/diagnosis.py",
+            label="Why 8-bit numbers lose them, and how it is mended",
+            icon=":material/troubleshoot:",
+        )
 
 
-def _strip(chosen: Choices, shown: Sequence[Picture], variants: Sequence[str]) -> None:
+def _strip(chosen: Choices, shown: Sequence[Picture], names: Sequence[str]) -> None:
     root = datasets.folder(chosen.subject.dataset) / "val"
-    stale = {name: name in chosen.stale for name in variants}
+    stale = {name: name in chosen.stale for name in names}
     with st.grid("auto", min_column_width=100, gap="small"):
         for picture in shown:
             with st.container(key=f"tile-{picture.picture}"):
@@ -257,7 +267,8 @@ def _strip(chosen: Choices, shown: Sequence[Picture], variants: Sequence[str]) -
                 title = pictures.class_title(picture.class_index)
                 if st.button(title, key=f"open-{picture.picture}", type="tertiary"):
                     st.switch_page("pages/explorer.py", query_params={address.PICTURE: str(picture.picture)})
-                pictures.verdicts(picture, stale, random=chosen.subject.is_random)
+                told = {name: verdict for name, verdict in picture.verdicts.items() if name in names}
+                pictures.verdicts(replace(picture, verdicts=told), stale, random=chosen.subject.is_random)
 
 
 def _measured_where(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet) -> None:

@@ -20,7 +20,7 @@ VIEWS = {
 }
 
 
-OF_A_VIEW = (address.AT,)
+OF_A_VIEW = (address.AT, address.FIRST, address.SECOND, address.SHOWN)
 
 
 def show(db: sqlite3.Connection) -> None:

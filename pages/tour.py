@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from components import address, choices, frame, pictures, presenting, rounded
+from components import address, choices, costs, frame, pictures, presenting, rounded
 from components.choices import Choices
 from components.presenting import Link
 from vitquant import browse, catalog, datasets, gallery, rounding, units, variants
@@ -175,7 +175,8 @@ def _saved(scene: Scene) -> None:
     sizes = gallery.size_rows(scene.db, scene.chosen.subject)
     room = st.slider("Room on a device (MB)", 10, 1000, 100, step=10, key="tour:room")
     st.markdown(f"How many such models fit into **{room:,} MB** of memory?")
-    names = [name for name in gallery.in_order(sizes) if name in scene.answers.series]
+    told = (*gallery.FIRST_TOLD, gallery.cure_of(scene.answers))
+    names = [name for name in gallery.in_order(sizes) if name in scene.answers.series and name in told]
     for column, name in zip(st.columns(len(names), gap="medium"), names, strict=True):
         total = sizes[name]["total_bytes"] / units.MB
         with column, st.container(border=True):
@@ -192,9 +193,8 @@ def _saved(scene: Scene) -> None:
 
 
 def _digits(name: str) -> str:
-    return {REFERENCE: "32 bits a weight", "float16": "16 bits a weight", INT8: "8 bits a weight"}.get(
-        name, name
-    )
+    recipe = variants.RECIPES.get(variants.own_name(name))
+    return f"{8 * recipe.weight_bytes} bits a weight" if recipe else name
 
 
 # 5: what it breaks
@@ -304,6 +304,49 @@ def _why(scene: Scene) -> None:
         )
 
 
+# 7: and mended
+
+MENDED_PICTURES = 3
+
+
+def _mended(scene: Scene) -> None:
+    cure = gallery.cure_of(scene.answers)
+    assert cure is not None
+    st.markdown(
+        "The cure is arithmetic. Before each layer the loud channels are **turned down**, and the layer's own "
+        "weights turned up by as much: on paper the same model, to the last digit that matters. Now the ruler "
+        "fits everybody, and 8 bits are enough. How far to turn was found on training pictures; none of these "
+        "is among them."
+    )
+    is_mended = st.toggle("Mend it", key="tour:mended")
+    name = cure if is_mended else INT8
+    root = datasets.folder(scene.chosen.subject.dataset) / "val"
+    ids = scene.answers.series_ids
+    lost = [scene.telling[(scene.place + i) % len(scene.telling)] for i in range(MENDED_PICTURES)]
+    left, right = st.columns([1, 1], gap="large")
+    with left, st.grid("auto", min_column_width=120, gap="small"):
+        for number in dict.fromkeys(lost):
+            picture = browse.picture(scene.db, scene.answers.dataset_id, ids, number)
+            assert picture is not None
+            answer = browse.answers_to(scene.db, ids, number).get(name)
+            with st.container(key=f"mended-{number}"):
+                pictures.thumbnail(root / picture.path, picture)
+                if answer:
+                    sign = "✓" if answer.true_rank == 1 else "✗"
+                    st.markdown(f"{sign} {pictures.class_title(answer.indices[0])}")
+    with right:
+        rows = {row["variant"]: row for row in gallery.accuracy_rows(scene.db, scene.answers)}
+        if {REFERENCE, name} <= set(rows):
+            row, reference = rows[name], rows[REFERENCE]
+            st.metric(
+                "pictures recognised",
+                f"{row['top1']:.1%}",
+                f"{100 * (row['top1'] - reference['top1']):+.1f} points against the original",
+                delta_color="off",
+            )
+        costs.trade_off(scene.db, scene.chosen.subject, scene.answers)
+
+
 @dataclass(frozen=True)
 class Step:
     """One screen of the tour."""
@@ -327,7 +370,13 @@ STEPS = (
         Link("pages/size.py", "Every byte"),
     ),
     Step("What it breaks", _broken, link=Link("pages/explorer.py", "All of its mistakes", WRONG)),
-    Step("Why it breaks", _why, lambda scene: _healthy(scene) is not None),
+    Step("Why it breaks", _why, lambda scene: _healthy(scene) is not None, Link("pages/diagnosis.py", "Live")),
+    Step(
+        "And mended",
+        _mended,
+        lambda scene: gallery.cure_of(scene.answers) is not None,
+        Link("pages/diagnosis.py", "How the cure was found", ((address.VIEW, "cures"),)),
+    ),
 )
 
 frame.page(None, show)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.conftest import missing
 from tests.pages.helpers import store_run
@@ -17,6 +18,7 @@ from vitquant import (
     compare,
     database,
     datasets,
+    depth,
     diagnosis,
     diagnosis_tables,
     diagnosis_words,
@@ -32,6 +34,7 @@ from vitquant import (
     tables,
     weights,
 )
+from vitquant.cure import Cure
 from vitquant.dinov2 import LinearClassifier
 from vitquant.errors import Cancelled, InputError
 from vitquant.measurements import DiagnosisRequest, Journal, from_plain, to_plain
@@ -117,11 +120,48 @@ def test_every_layer_has_its_range_and_the_planted_channels_stand_out(
 
 
 def test_the_error_grows_through_the_depth(rows: list[Row]) -> None:
-    depth = part(rows, "depth")
-    assert [row["block"] for row in depth] == list(range(SPEC.depth))
+    blocks = part(rows, "depth")
+    assert [row["block"] for row in blocks] == list(range(SPEC.depth))
     for column in ("class_cosine", "patch_cosine", "sqnr_db"):
-        assert depth[0][column] > depth[-1][column]
-    assert all(-1 <= row["class_cosine"] <= 1 for row in depth)
+        assert blocks[0][column] > blocks[-1][column]
+    assert all(-1 <= row["class_cosine"] <= 1 for row in blocks)
+
+
+def test_tokens_are_compared_picture_by_picture() -> None:
+    """One class token, two registers, three patches of width 2."""
+    exact = torch.tensor([[[1.0, 0], [5, 5], [5, 5], [1, 0], [0, 1], [1, 0]]]).repeat(2, 1, 1)
+    other = exact.clone()
+    other[1, 0] = torch.tensor([-2.0, 0])  # the class token turned round
+    other[1, 1] = 0  # a register lost, which only the noise tells
+    other[1, 4] = torch.tensor([0.0, -1])  # a patch turned round
+    figures = depth.compared(exact, other, registers=2)
+    assert figures[0] == pytest.approx([1, 1, 104, 0])
+    assert figures[1] == pytest.approx([-1, 1 / 3, 104, 9 + 50 + 4])
+    [row] = depth.rows(figures[None])
+    assert (row["class_cosine"], row["patch_cosine"]) == (pytest.approx(0), pytest.approx(2 / 3))
+    assert row["sqnr_db"] == pytest.approx(10 * np.log10(208 / 63))
+    assert depth.rows(figures[None, :1])[0]["sqnr_db"] is None
+
+
+def test_a_smoothed_variant_is_measured_on_what_reaches_its_own_layers() -> None:
+    """The planted channels divided by what they were multiplied with: nothing is left to find."""
+    planted = SPEC.planted
+    assert planted is not None
+    by_channel = np.ones(SPEC.width, np.float32)
+    by_channel[list(planted.channels)] = planted.factor
+    smooth = {
+        layer.name: np.tile(by_channel, 5) if layer.kind == "head" else by_channel
+        for layer in layers.of(SPEC)
+        if layer.kind in ("qkv", "fc1", "head")
+    }
+    dataset, source = datasets.open_dataset("sample"), weights.resolve("sample_outliers")
+    found = diagnosis.measure(source, dataset, N, 70, "qint8_smooth", quiet_journal(), Cure(smooth=smooth))
+    [whole] = part(found, "whole")
+    assert (whole["variant"], whole["agree"]) == ("qint8_smooth", 1.0)
+    assert whole["kl_nats"] < 0.01
+    assert {row["outliers"] for row in part(found, "range") if row["layer"] in smooth} == {0}
+    assert all(row["alone_kl_nats"] < 0.01 for row in part(found, "layer"))
+    assert all(row["class_cosine"] > 0.99 for row in part(found, "depth"))
 
 
 def test_layers_behind_a_norm_are_to_blame(rows: list[Row]) -> None:
@@ -284,7 +324,12 @@ def test_the_most_sensitive_layers_are_named_first(rows: list[Row]) -> None:
 
 
 def test_two_runs_are_compared_layer_by_layer(db: sqlite3.Connection, rows: list[Row]) -> None:
-    better = [row | ({"agree": 1.0} if row["part"] == "whole" else {}) for row in rows]
+    better = [
+        row
+        | ({"agree": 1.0} if row["part"] == "whole" else {})
+        | ({"alone_agree": 0.25, "but_agree": 0.75} if row.get("layer") == "linear_head" else {})
+        for row in rows
+    ]
     found = compare.compare(db, store_run(REQUEST, rows), store_run(REQUEST, better))
     whole, *of_layers = found.changes
     assert whole.variant == "qint8"
@@ -293,7 +338,8 @@ def test_two_runs_are_compared_layer_by_layer(db: sqlite3.Connection, rows: list
     assert whole.low < whole.change <= whole.high
     assert len(of_layers) == len(layers.of(SPEC))
     assert of_layers[0].variant == "block 0, qkv, alone"
-    assert {change.change for change in of_layers} == {0.0}
+    assert {change.change for change in of_layers[:-1]} == {0.0}
+    assert (of_layers[-1].variant, of_layers[-1].second) == ("head, alone", 0.25)
     assert "block 0, qkv, alone" in tables.comparison(found.plain())
 
 

@@ -9,7 +9,7 @@ import torch
 from benchmarks import operations, runtimes
 from benchmarks import peer_results as results
 from benchmarks.operations import ATTENTION, GELU, LINEAR, NORM, OTHER, Step
-from vitquant import latency, models
+from vitquant import latency, models, onnx_files
 from vitquant.latency import Shape, Timing
 from vitquant.weights import Weights
 
@@ -103,7 +103,7 @@ def test_what_is_not_installed_is_left_out_with_the_remedy(monkeypatch: pytest.M
 
 def test_the_model_at_one_size_resizes_nothing_and_answers_the_same() -> None:
     model = models.load(Weights("dinov2_vits14_reg_lc", "random", ()))
-    at_one_size = runtimes.at_one_size(model, 70)
+    at_one_size = onnx_files.at_one_size(model, 70)
     assert at_one_size.pos_embed.shape == (1, 1 + 5 * 5, 384)
     assert model.pos_embed.shape == (1, 1 + 37 * 37, 384), "the model itself does not change"
     inputs = latency.random_pictures(Shape(2, 70))

@@ -86,9 +86,13 @@ def choose(db: sqlite3.Connection, dataset: str, image_size: int, settings: Mapp
     source = datasets.open_dataset(*source_of(dataset))
     order = datasets.evaluation_order(source, seed)[: pictures + JUDGES]
     if len(order) < pictures + FEWEST:
+        there = len(source.examples)
+        remedy = f"Take pictures={there // 2}."
+        if there < 2 * FEWEST:
+            remedy = f"Add {2 * FEWEST - there} or more to {source.root}, and take pictures={FEWEST}."
         raise InputError(
-            f"{source.name} has {len(source.examples):,} training pictures: too few for {pictures:,} to "
-            f"calibrate on and {FEWEST} to judge by. Take pictures={max(FEWEST, len(source.examples) // 2)}."
+            f"{source.name} has {there:,} training pictures: too few for {pictures:,} to calibrate on and "
+            f"{FEWEST} to judge by. {remedy}"
         )
     examples = tuple(source.examples[index] for index in order)
     digests = digest_cache.digests(db, [source.file(example) for example in examples])

@@ -117,9 +117,7 @@ def measure(
         journal.progress(done, total, what)
 
     def keep(found: Rows) -> None:
-        new = [row for row in found if _key(row) not in finished]
-        finished.update(map(_key, new))
-        rows.extend(new)
+        rows.extend(found)
         journal.keep(rows)
 
     tell(0, "ranges")

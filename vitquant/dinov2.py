@@ -104,13 +104,13 @@ class LinearClassifier(nn.Module):
         """Class token, registers and patches with their positions: (N, 1 + registers + patches, width)."""
         patches = self.patch_embed(images.to(self.cls_token.dtype))  # (N, rows, columns, width)
         batch, rows, columns, _ = patches.shape
-        class_position, patch_positions = self._positions(rows, columns)
+        class_position, patch_positions = self.positions(rows, columns)
         prefix = [(self.cls_token + class_position).expand(batch, -1, -1)]
         if self.registers:  # they have no position
             prefix.append(self.register_tokens.expand(batch, -1, -1))
         return torch.cat([*prefix, patches.flatten(1, 2) + patch_positions], dim=1)
 
-    def _positions(self, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def positions(self, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The position embedding of the class token (1, 1, width) and of a grid (1, rows * columns, width).
 
         Meta resized the two families differently, and each checkpoint needs its own: with registers, to the

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vitquant import catalog, children, datasets, digest_cache, formats, labels, paths
 from vitquant.catalog import ModelSpec
@@ -27,6 +27,8 @@ from vitquant.errors import InputError, VitquantError
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
+
+    from vitquant.dinov2 import LinearClassifier
 
 SUMS = "SHA256SUMS"
 CARD = "README.md"
@@ -99,7 +101,7 @@ def write(
     elif wanted.name == "state-dict":
         torch_files.save_state_dict(model, weights_file)
     else:
-        onnx_files.save(model, weights_file, image_size, int8=wanted.converts)
+        onnx_files.save(cast("LinearClassifier", model), weights_file, image_size, int8=wanted.converts)
     config = {
         "model": spec.name,
         "format": wanted.name,

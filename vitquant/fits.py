@@ -119,11 +119,12 @@ def obtain(
     """
     found = {}
     for name, one in wanted(db, source, variants, dataset, image_size).items():
+        # Of a stored one, too: it may have been found for another dataset, or before pictures were copied.
+        calibration.check_apart(db, one.chosen, dataset)
         fit = find(db, one.key)
         if fit is None:
             from vitquant import calibrate
 
-            calibration.check_apart(db, one.chosen, dataset)
             cured, parameters, trail = calibrate.carry_out(source, one.recipe, one.chosen, progress)
             fit = Fit(
                 one.model,

@@ -160,6 +160,18 @@ def answer_sets(db: sqlite3.Connection, subject: Subject) -> list[AnswerSet]:
     return [found for _, found in sorted(sets, key=lambda rank_and_set: rank_and_set[0])]
 
 
+CURES = ("qint8_best", "qint8_smooth")
+"""int8 variants that are to keep the accuracy: the one that is shown as the cure first."""
+
+FIRST_TOLD = (REFERENCE, "qint8", "float16", *CURES[:1])
+"""The variants that the story needs; the others are for whoever wants to know more."""
+
+
+def cure_of(answers: AnswerSet) -> str | None:
+    """The measured variant that mends what int8 breaks; None where none is measured."""
+    return next((name for name in CURES if name in answers.series), None)
+
+
 def set_of(series: Series) -> str:
     """The name of the answer set that a series belongs to."""
     return _set_name(_set_key(series))

@@ -55,6 +55,7 @@ class Judged:
     fixed: int  # the other way round
     right: int
     agree: int
+    meaningful: bool = True  # whether a right answer means anything: not where the weights are random
 
     @property
     def mean_kl_nats(self) -> float:
@@ -68,9 +69,10 @@ class Judged:
 
     def keeps(self, limit: float) -> bool:
         """Whether at most so many points are lost: by the mean probability, and the counted answers do not
-        speak against it (the 95% interval of their paired difference reaches up to the limit)."""
+        speak against it (the 95% interval of their paired difference reaches up to the limit). With random
+        weights classes are so close to each other that counted answers say nothing."""
         counted = statistics.paired_difference(self.broken, self.fixed, len(self.kl_nats))
-        return self.points_lost <= limit and 100 * counted.high >= -limit
+        return self.points_lost <= limit and (100 * counted.high >= -limit or not self.meaningful)
 
     def is_better_than(self, other: "Judged", by: float = 0.0) -> bool:
         """Whether its mean KL is lower, on the same pictures, by at least this share of the other's and by more
@@ -104,7 +106,8 @@ class Judged:
 class Judge:
     """Has the float32 model's answers to the judging pictures, and compares candidates with them.
 
-    random: whether the weights are random; then no answer is right, and fp32's count as the truth.
+    random: whether the weights are random; then no answer is right, and fp32's count as the truth. Raises
+    InputError where float32's own answers are no numbers.
     """
 
     model: LinearClassifier
@@ -118,6 +121,11 @@ class Judge:
 
     def __post_init__(self) -> None:
         self.reference = self.answers(self.model)
+        if not np.isfinite(self.reference).all():
+            raise InputError(
+                "What float32 itself answers to the training pictures contains NaN or infinity, so that nothing "
+                "can be compared with it: check the weights, which may be damaged."
+            )
         self.classes = self._firsts(self.reference) if self.random else self.pictures.classes
 
     def build(self, cure: Cure) -> LinearClassifier:
@@ -146,6 +154,7 @@ class Judge:
             fixed=int((~was_right & right).sum()),
             right=int(right.sum()),
             agree=int((first == fp32s).sum()),
+            meaningful=not self.random,
         )
 
     @staticmethod

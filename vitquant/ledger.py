@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
-VERSION = 2
+VERSION = 3
 """Raised when a size run begins to count otherwise, or more, so that stored ones turn stale."""
 
 PARAMETERS, PACKED, BUFFERS, FILE = "parameters", "packed", "buffers", "file"

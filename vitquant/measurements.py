@@ -215,8 +215,9 @@ class LatencyRequest(_KeptWithItsRun):
 
 @dataclass(frozen=True)
 class SizeRequest(_KeptWithItsRun):
-    """Bytes on disk and in memory, tensor by tensor (vitquant/ledger.py); and the resident memory of a fresh
-    process that loads each variant from a file of its own and makes one prediction (vitquant/resident.py)."""
+    """Bytes on disk and in memory, tensor by tensor (vitquant/ledger.py); what each Linear layer is
+    (vitquant/layer_facts.py); and the resident memory of a fresh process that loads each variant from a file of
+    its own and makes one prediction (vitquant/resident.py)."""
 
     kind: ClassVar[str] = "size"
     model: str
@@ -227,7 +228,7 @@ class SizeRequest(_KeptWithItsRun):
         return _identity(db, self) | {"measurement": ledger.VERSION}
 
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
-        from vitquant import footprint, models, resident, variants
+        from vitquant import footprint, layer_facts, models, resident, variants
 
         room.check_memory(self.model, self.kind)
         spec = catalog.model(self.model)
@@ -240,8 +241,13 @@ class SizeRequest(_KeptWithItsRun):
             if name in journal.finished("variant"):
                 continue
             journal.progress(2 * place, steps, name)
-            variant = variants.build(model, name, machine.engine(), cures.get(name))
-            row = {"variant": name, **footprint.measure(variant).row()}
+            cure = cures.get(name)
+            variant = variants.build(model, name, machine.engine(), cure)
+            taken = footprint.measure(variant)
+            floats = variants.floats_of(model, cure)
+            found = layer_facts.measure(variant, floats, cure, taken.entries)
+            del floats  # folded, it is a second float32 model
+            row = {"variant": name, **taken.row(), "layers": layer_facts.plain(found)}
             with exports.making() as folder:
                 size = catalog.DEFAULT_IMAGE_SIZE
                 exports.write(folder, variant, spec, "state-dict", image_size=size, engine=machine.engine())

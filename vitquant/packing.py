@@ -69,14 +69,15 @@ def floats_of(model: LinearClassifier, cure: Cure) -> LinearClassifier:
 def int8(model: LinearClassifier, cure: Cure, *, has_float16: bool) -> LinearClassifier:
     """A copy of the model with its Linear layers in int8, as the cure says.
 
-    has_float16: whether the engine can pack float16 weights, for the layers that are left.
+    has_float16: whether the engine can pack float16 weights, for the layers that are left. Raises InputError
+    where the cure names a layer that the model has not.
     """
-    built = floats_of(model, cure)
-    linears = [name for name, module in built.named_modules() if isinstance(module, nn.Linear)]
+    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     if unknown := (set(cure.in_float) | set(cure.smooth) | set(cure.bias)) - set(linears):
         raise InputError(
             f"The model has no layer {', '.join(sorted(unknown))}: this calibration is not its own."
         )
+    built = floats_of(model, cure)
     full_range = cure.full_range and not saturates()
     for name in linears:
         linear = built.get_submodule(name)

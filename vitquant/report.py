@@ -184,8 +184,12 @@ def _figures(part: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Any]]:
             where = f"{entry.layer} {entry.name}".strip()
             yield where, row["variant"], f"memory_bytes, {entry.dtype}", entry.memory_bytes
             yield where, row["variant"], f"disk_bytes, {entry.disk_dtype}", entry.disk_bytes
+        for layer in row.get("layers") or []:
+            for figure, value in layer.items():
+                if figure != "layer" and value not in (None, []):
+                    yield layer["layer"], row["variant"], figure, _plain(value)
         for figure, value in row.items():
-            if figure not in (*_NAMES_A_ROW, "ledger") and value is not None:
+            if figure not in (*_NAMES_A_ROW, "ledger", "layers") and value is not None:
                 yield at, row.get("variant", REFERENCE), figure, _plain(value)
 
 

@@ -284,7 +284,7 @@ def _fill(colour: str, share: float) -> str:
     red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
     if share < STANDS_OUT:
         return f"rgba({red},{green},{blue},{0.06 + 0.5 * share:.2f})"
-    return f"rgba({0.8 * red:.0f},{0.8 * green:.0f},{0.8 * blue:.0f},{0.7 + 0.3 * share:.2f})"
+    return f"rgba({0.8 * red:.0f},{0.8 * green:.0f},{0.8 * blue:.0f},{0.6 + 0.4 * share:.2f})"
 
 
 def _interval(row: Row, cost: Cost, direction: str) -> tuple[float, float]:

@@ -23,15 +23,18 @@ USUAL_PICTURES = 256
 
 def chosen(db: sqlite3.Connection, dataset: str, image_size: int) -> "dict[int, Chosen]":
     """The calibration pictures of every seed, as many as the largest count takes. Raises InputError where there
-    are no training pictures to calibrate on."""
+    are no training pictures to calibrate on, or one of them is also evaluated."""
     there = len(datasets.open_dataset(*calibration.source_of(dataset)).examples)
     most = max(count for count in COUNTS if count + calibration.FEWEST <= max(there, 1 + calibration.FEWEST))
-    return {
+    found = {
         seed: calibration.choose(
             db, dataset, image_size, {"pictures": max(most, calibration.FEWEST), "seed": seed}
         )
         for seed in SEEDS
     }
+    for of_seed in found.values():
+        calibration.check_apart(db, of_seed, dataset)
+    return found
 
 
 def measure(

@@ -90,7 +90,7 @@ def _setting(own: str, usual: Mapping[str, float], text: str) -> tuple[str, floa
     if not 0 <= number <= 1_000_000 or (whole and number != int(number)):
         what = "a whole number" if whole else "a number of percentage points"
         raise InputError(f"{own}:{text} cannot be: {name} takes {what}, such as {name}={usual[name]:g}.")
-    return name, int(number) if whole else number
+    return name, int(number) if whole else float(f"{number:g}")  # as the name will say it
 
 
 def _name(own: str, usual: Mapping[str, float], settings: Mapping[str, float]) -> str:

@@ -18,7 +18,6 @@ from vitquant.accuracy import REFERENCE
 from vitquant.follow import Followed
 from vitquant.worker import PredictionWorker
 
-OFFERED = 6
 MEAN = "mean"
 MAP_EDGE = 320
 """Pixels of an attention map that is sent; pages show it no larger."""
@@ -67,7 +66,7 @@ def show(db: sqlite3.Connection, chosen: Choices, variant: str) -> None:
         return
     if subject.is_random:
         st.warning(f"{pictures.RANDOM.capitalize()}, and so is what they look at.", icon=":material/casino:")
-    offered = _telling(db, chosen, variant)
+    offered = _telling(db, chosen, variant) or live.first_ones(db, chosen.dataset_id)
     picture = live.picture(db, chosen.dataset_id, offered)
     file = live.file_of(subject.dataset, picture.path)
     asked = live.Asked(subject.model, subject.weights, subject.image_size)
@@ -91,7 +90,7 @@ def _telling(db: sqlite3.Connection, chosen: Choices, variant: str) -> list[int]
     answers = chosen.answers
     if answers is None or not {REFERENCE, variant} <= set(answers.series):
         return []
-    return browse.telling(db, answers, variant, limit=OFFERED)
+    return browse.telling(db, answers, variant, limit=live.OFFERED)
 
 
 def _ask(worker: PredictionWorker, question: Question) -> Followed:

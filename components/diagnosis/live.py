@@ -21,6 +21,8 @@ LONGEST_EDGE = 1024
 """Larger pictures are made smaller before the model's own resizing, in pixels."""
 LOADED_UNASKED = 500 * 10**6
 """Bytes of float32 weights up to which a model is loaded without being asked for."""
+OFFERED = 6
+"""Pictures to choose from."""
 MOST_KEPT = 24
 """So many answers of one kind are kept for a visit: at a large image size one takes megabytes."""
 
@@ -38,14 +40,18 @@ class Asked:
 
 
 def picture(db: sqlite3.Connection, dataset_id: int, offered: Sequence[int]) -> Picture:
-    """The picture that the address names (by ImageFolder's order), else the first offered, else the first of
-    the evaluation order."""
+    """The picture that the address names (by ImageFolder's order), else the first offered."""
     of = gallery.pictures_of(db, dataset_id)
-    first = offered[0] if offered else browse.page(db, dataset_id, {}, browse.Filter(), limit=1)[0].picture
-    number = address.number_of(address.PICTURE, first, low=0, high=of - 1, what="picture")
+    number = address.number_of(address.PICTURE, offered[0], low=0, high=of - 1, what="picture")
     found = browse.picture(db, dataset_id, {}, number)
     assert found is not None
     return found
+
+
+def first_ones(db: sqlite3.Connection, dataset_id: int) -> list[int]:
+    """What is offered where no answers say which pictures are telling: the first of the evaluation order, in
+    which the classes take turns."""
+    return [one.picture for one in browse.page(db, dataset_id, {}, browse.Filter(), limit=OFFERED)]
 
 
 def offer(db: sqlite3.Connection, dataset: str, dataset_id: int, offered: Sequence[int]) -> None:

@@ -16,7 +16,6 @@ from vitquant.worker import OwnAnswer, PlantedAnswer, PredictionWorker
 
 DATASET = "sample"
 ASKED = live.Asked(planted.MODEL, "bundled", catalog.DEFAULT_IMAGE_SIZE)
-OFFERED = 6
 FIRST_FACTOR, FIRST_CHANNELS = 1, 4
 INT8 = "qint8"
 
@@ -53,20 +52,19 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
         pictures.large(file, picture.class_index)
     with right:
         _experiment(file, picture.class_index)
-    if offered:
-        st.subheader("Other pictures", anchor=False)
-        live.offer(db, DATASET, dataset_id, offered)
+    st.subheader("Other pictures", anchor=False)
+    live.offer(db, DATASET, dataset_id, offered)
 
 
 def _telling(db: sqlite3.Connection, dataset_id: int) -> list[int]:
     """Pictures of different classes that the healthy model has right in float32 and int8, the surest first:
-    what they then lose is the loud channels' doing. Empty where no answers are stored."""
+    what they then lose is the loud channels' doing. Any, where no answers are stored."""
     subject = Subject(planted.MODEL, "bundled", DATASET, catalog.DEFAULT_IMAGE_SIZE)
     for answers in gallery.answer_sets(db, subject):
         if answers.dataset_id == dataset_id and {REFERENCE, INT8} <= set(answers.series):
-            found = browse.by_verdicts(db, answers, right=[REFERENCE, INT8], wrong=[], limit=OFFERED)
+            found = browse.by_verdicts(db, answers, right=[REFERENCE, INT8], wrong=[], limit=live.OFFERED)
             return [one.picture for one in found]
-    return []
+    return live.first_ones(db, dataset_id)
 
 
 @st.fragment

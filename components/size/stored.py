@@ -22,14 +22,14 @@ def sizes(db: sqlite3.Connection, chosen: Choices, *, with_ledgers: bool = False
     if with_ledgers:
         older, found = found, [run for run in found if ledger.has_ledger(run.result or [])]
         if older and not found:
-            _measure(db, chosen, "What is stored was measured before every tensor was listed.")
+            offer(db, chosen, "What is stored was measured before every tensor was listed.")
             return None
     if not found:
         if readonly.is_on():
             st.info(
                 "Nothing is measured yet for this model and these weights.", icon=":material/hourglass_empty:"
             )
-        _measure(db, chosen, "Nothing is measured yet for this model and these weights.")
+        offer(db, chosen, "Nothing is measured yet for this model and these weights.")
         return None
     # The newest run that has all variants; a newer one of a single variant must not hide it.
     usable = set(choices.ready_variants(db, chosen.subject))
@@ -37,16 +37,18 @@ def sizes(db: sqlite3.Connection, chosen: Choices, *, with_ledgers: bool = False
     run = whole or found[0]
     changes = gallery.run_changes(run, chosen.today)
     if changes:
-        _measure(db, chosen, "Measure again under today's conditions?")
+        offer(db, chosen, "Measure again under today's conditions?")
         provenance.stale({", ".join(run.request["variants"]): changes})
     elif whole is None:
-        _measure(db, chosen, "Not every variant is measured yet.")
+        offer(db, chosen, "Not every variant is measured yet.")
     elif run.shipped:
-        _measure(db, chosen, "These came with vitquant: measured elsewhere. Measure them on this machine?")
+        offer(db, chosen, "These came with vitquant: measured elsewhere. Measure them on this machine?")
     return run
 
 
-def _measure(db: sqlite3.Connection, chosen: Choices, why: str) -> None:
+def offer(db: sqlite3.Connection, chosen: Choices, why: str, *, key: str | None = None) -> None:
+    """Why to measure the sizes of every variant that can be had, and the button that does. key: of the button,
+    where the page has another one."""
     if readonly.is_on():
         return
     request = SizeRequest(
@@ -71,6 +73,7 @@ def _measure(db: sqlite3.Connection, chosen: Choices, why: str) -> None:
                 type="primary",
                 icon=":material/play_arrow:",
                 width="stretch",
+                key=key,
             )
 
 

@@ -1,5 +1,5 @@
-"""Where the bytes are: a treemap to descend into, one variant or two under one root, and the parts side by
-side."""
+"""Where the bytes are: a treemap to descend into, one variant or two under one root, the parts side by side,
+and two variants layer by layer."""
 
 import functools
 import sqlite3
@@ -10,7 +10,7 @@ import streamlit as st
 
 from components import address, provenance
 from components.choices import Choices
-from components.size import stored
+from components.size import differences, stored
 from vitquant import charts, ledger, size_charts, tree, units
 from vitquant.accuracy import REFERENCE
 from vitquant.tree import Ledgers
@@ -75,6 +75,7 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
     )
     _descent(shown, measure, order, at)
     _parts(shown, measure, order, unit, at)
+    differences.show(db, chosen, run, unit)
     provenance.of_run(run)
 
 

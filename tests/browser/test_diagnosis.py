@@ -37,7 +37,7 @@ def test_a_click_measures_and_a_click_on_a_layer_explains_it(page: Page, serve: 
     settled(page)
     page.get_by_text("All figures", exact=True).click()
     with page.expect_download() as waiting:
-        page.get_by_role("button", name="Download as CSV").click()
+        page.get_by_role("button", name="Download as CSV", exact=True).click()
     assert waiting.value.suggested_filename == "sample_outliers-qint8-layers.csv"
     rows = waiting.value.path().read_text().splitlines()
     assert len(rows) == 1 + 33 and rows[-1].startswith("linear_head,")
