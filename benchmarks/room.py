@@ -1,4 +1,4 @@
-"""What measuring sizes, fewer bits and exports take of memory at their peak, as multiples of the weights.
+"""What heavy runs and exports take of memory at their peak, as multiples of the weights.
 
     python -m benchmarks.room --model dinov2_vitb14_reg_lc
 
@@ -25,6 +25,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 ask = {
     "size": lambda: measurements.SizeRequest(model, "random", ("fp32", "qint8", "float16")),
     "bits": lambda: measurements.BitsRequest(model, "random", "sample", 16),
+    "diagnosis": lambda: measurements.DiagnosisRequest(model, "random", "sample", 16),
 }.get(what, lambda: measurements.ExportRequest(
     model, "random", ("fp32" if what.startswith("onnx") else "float16",), what, "sample", 8))
 with database.opened() as db:
@@ -41,7 +42,7 @@ def main() -> None:
     print(f"{machine.machine_name()}, torch {machine.version_of('torch')}")
     print(f"{model.name}: {float32_bytes:,} bytes")
     print(f"{'what':12} {'peak bytes added':>18} {'times':>6} {'estimate':>9}")
-    for what in ("size", "bits", *formats.FORMATS):
+    for what in ("size", "bits", "diagnosis", *formats.FORMATS):
         with tempfile.TemporaryDirectory() as folder:
             done = subprocess.run(
                 [sys.executable, "-c", IN_A_PROCESS, what, model.name],

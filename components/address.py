@@ -22,6 +22,7 @@ PRESET, DISK, MEMORY, LATENCY = "preset", "disk", "memory", "latency"
 WITH, AT, BYTES, FORMAT, GROUP = "with", "at", "bytes", "format", "group"
 LAYER, QUANTIZED, BY, ARRANGED, SCALE = "layer", "quantized", "by", "arranged", "scale"
 FACTOR, CHANNELS, BLOCK, HEAD = "factor", "channels", "block", "head"
+CURE, LIMIT = "cure", "limit"
 VARIANT, VERDICT, VERSUS, PAIR, ANSWER = "variant", "verdict", "versus", "pair", "answer"
 CLASS, WORDS, LOW, HIGH, ORDER, SEED, VIEW = "class", "words", "from", "to", "order", "seed", "view"
 
@@ -34,6 +35,7 @@ KNOWN |= {PRESET, DISK, MEMORY, LATENCY}
 KNOWN |= {WITH, AT, BYTES, FORMAT, GROUP}
 KNOWN |= {LAYER, QUANTIZED, BY, ARRANGED, SCALE}
 KNOWN |= {FACTOR, CHANNELS, BLOCK, HEAD}
+KNOWN |= {CURE, LIMIT}
 
 _REMEMBERED = {MODEL, WEIGHTS, DATASET, SIZE, MEASURED, UNIT, VARIANT}
 _SPELLED_OUT = _REMEMBERED | {VERDICT, VERSUS, ORDER}

@@ -7,7 +7,7 @@ import streamlit as st
 
 from components import address, choices, frame, link, queue, server
 from components.choices import Choices
-from components.diagnosis import follow, layers, neighbours, outliers, stored, why
+from components.diagnosis import cures, follow, layers, neighbours, outliers, stored, why
 from vitquant import paths
 
 View = Callable[[sqlite3.Connection, Choices], None]
@@ -32,6 +32,7 @@ VIEWS: dict[str, tuple[str, View]] = {
     "outliers": ("The cause, live", outliers.show),
     "neighbours": ("Neighbours", _of_a_variant(_neighbours)),
     "follow": ("One picture", _of_a_variant(follow.show)),
+    "cures": ("Cures", cures.show),
 }
 OF_A_VIEW = (address.PICTURE,)
 """The live view has pictures of its own."""

@@ -1,6 +1,7 @@
 """Fixtures that every test file may use."""
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,22 @@ def tiny_imagenet(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Pat
     folder = tmp_path_factory.mktemp("prepared")
     prepare(shared / "tiny-imagenet-200-val.zip", folder / "tiny-imagenet")
     return folder
+
+
+@pytest.fixture(scope="session")
+def _drawn_splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn once: copying takes no time."""
+    folder = tmp_path_factory.mktemp("drawn") / drawn.DATASET
+    drawn.draw_split(folder / "train", 2)
+    drawn.draw_split(folder / "val", 1, first=100)
+    return folder
+
+
+@pytest.fixture
+def with_training(data_dir: Path, _drawn_splits: Path) -> Path:
+    """A data folder with 24 drawn training pictures and 12 others to evaluate on."""
+    shutil.copytree(_drawn_splits, data_dir / drawn.DATASET)
+    return data_dir
 
 
 @pytest.fixture

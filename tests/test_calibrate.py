@@ -1,6 +1,5 @@
 """Calibrations: they mend what outliers broke, keep only what pays off, and refuse what cannot be judged."""
 
-import copy
 import random
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -20,9 +19,7 @@ from vitquant import (
     catalog,
     composed,
     database,
-    datasets,
     fits,
-    judging,
     layers,
     machine,
     models,
@@ -35,7 +32,7 @@ from vitquant import (
     weights,
 )
 from vitquant.cure import Cure
-from vitquant.dinov2 import Divide, FullRangeLinear, LinearClassifier
+from vitquant.dinov2 import Divide, FullRangeLinear
 from vitquant.errors import InputError
 from vitquant.fits import Fit
 from vitquant.judging import Judge, Judged, Pictures
@@ -66,18 +63,22 @@ def fit(db: sqlite3.Connection, variant: str, model: str = OUTLIERS, source: str
 
 @pytest.fixture(scope="module")
 def cured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fit]:
-    """What each recipe finds for the sample with outliers, by its own name."""
+    """What each recipe finds for the sample with outliers, with its usual settings, by its name."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VITQUANT_DATA", str(tmp_path_factory.mktemp("cured")))
-        patch.setattr(calibration, "JUDGES", 96)
         with database.opened() as opened:
-            return {name: fit(opened, f"{name}:pictures=16") for name in variants.calibrated()}
+            return {name: fit(opened, name) for name in variants.calibrated()}
 
 
 @pytest.fixture(scope="module")
 def inputs() -> torch.Tensor:
     """The first evaluated pictures, which no calibration sees."""
     return pictures(N)[0]
+
+
+@pytest.fixture(scope="module")
+def healthy() -> models.LinearClassifier:
+    return models.load(weights.resolve("sample"))
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +101,14 @@ def agreement(model: torch.nn.Module, inputs: torch.Tensor, exact: np.ndarray) -
 
 def test_a_scale_for_each_row_of_the_weights_does_not_help(inputs: torch.Tensor, exact: np.ndarray) -> None:
     for variant in ("qint8", "qint8_channel"):
-        assert agreement(built(variant), inputs[:32], exact[:32]) < 0.5
+        assert agreement(built(variant), inputs[:16], exact[:16]) < 0.5
 
 
 def test_smoothing_brings_the_answers_back(
     db: sqlite3.Connection, inputs: torch.Tensor, exact: np.ndarray
 ) -> None:
     found = fit(db, f"qint8_smooth:{QUICK}")
-    assert agreement(built(found.variant, found.cure), inputs, exact) >= 0.95
+    assert agreement(built(found.variant, found.cure), inputs[:32], exact[:32]) >= 0.95
     assert found.parameters["alpha"] in calibrate.ALPHAS
     smoothed = {layer.kind for layer in OF_SAMPLE if layer.name in found.cure.smooth}
     assert {"qkv", "fc1", "head"} <= smoothed
@@ -139,10 +140,10 @@ def test_mixed_leaves_no_layer_in_float_that_has_no_outliers(cured: Mapping[str,
 
 @pytest.mark.slow
 def test_best_has_tried_much_and_says_why_it_kept_what_it_kept(cured: Mapping[str, Fit]) -> None:
-    trail = cured["qint8_best"].trail
+    trail, n = cured["qint8_best"].trail, cured["qint8_best"].calibration.judges
     assert len(trail) >= 6
     assert all(row["why"] and isinstance(row["kept"], bool) for row in trail)
-    assert all(row["n"] == 96 and 0 <= row["top1_low"] <= row["top1"] <= row["top1_high"] for row in trail)
+    assert all(row["n"] == n and 0 <= row["top1_low"] <= row["top1"] <= row["top1_high"] for row in trail)
     rejected = [row for row in trail if not row["kept"]]
     assert rejected
     assert all("mean KL" in row["why"] or "better than without" in row["why"] for row in rejected)
@@ -191,10 +192,10 @@ def test_outliers_before_fc2_are_divided_behind_the_gelu(
     """A few of fc1's outputs get a large bias: a GELU lets them pass, and no LayerNorm can take them."""
     model = models.load(weights.resolve("sample"))
     rng = random.Random(0)
-    for block in model.blocks[2:6]:
+    for block in model.blocks:
         rows = rng.sample(range(block.mlp.fc1.out_features), 3)
-        block.mlp.fc1.bias[rows] += 300.0
-        block.mlp.fc2.bias -= 300.0 * block.mlp.fc2.weight[:, rows].sum(dim=1)
+        block.mlp.fc1.bias[rows] += 3000.0
+        block.mlp.fc2.bias -= 3000.0 * block.mlp.fc2.weight[:, rows].sum(dim=1)
     monkeypatch.setattr(models, "load", lambda source: model)
     found = fit(db, f"qint8_smooth:{QUICK}", "sample")
     assert found.parameters["fc2"] == "smoothed, by a multiplication behind the GELU"
@@ -203,12 +204,12 @@ def test_outliers_before_fc2_are_divided_behind_the_gelu(
     without = Cure(
         {name: scales for name, scales in found.cure.smooth.items() if name not in fc2s}, per_channel=True
     )
-    exact = predict.logits_of(model, inputs[:16])
+    exact = predict.logits_of(model, inputs[:8])
     kl = {
         what: predict.kl_nats(
             exact,
             predict.logits_of(
-                variants.build(model, "qint8_smooth", machine.engine(), cure), inputs[:16], one_by_one=True
+                variants.build(model, "qint8_smooth", machine.engine(), cure), inputs[:8], one_by_one=True
             ),
         ).mean()
         for what, cure in (("none", Cure()), ("without fc2", without), ("with fc2", found.cure))
@@ -239,7 +240,7 @@ def test_random_weights_are_judged_by_their_own_float32(db: sqlite3.Connection, 
 class Priced(Judge):
     """Every layer in int8 costs its price in points of top-1, whatever the others are; nothing else does."""
 
-    prices: Mapping[str, float] = {}  # noqa: RUF012
+    prices: Mapping[str, float] = {}
     always = 0.0  # lost even with every layer in float
 
     def measure(self, cure: Cure) -> Judged:
@@ -249,9 +250,9 @@ class Priced(Judge):
 
 
 @pytest.fixture
-def priced(monkeypatch: pytest.MonkeyPatch) -> Iterator[Priced]:
-    model = models.load(weights.resolve("sample"))
-    few, classes = pictures(3)
+def priced(
+    monkeypatch: pytest.MonkeyPatch, healthy: models.LinearClassifier, inputs: torch.Tensor
+) -> Iterator[Priced]:
     variants.set_engine(machine.engine())
 
     def measure(*given: Any) -> list[list[dict[str, Any]]]:
@@ -261,8 +262,8 @@ def priced(monkeypatch: pytest.MonkeyPatch) -> Iterator[Priced]:
 
     monkeypatch.setattr(sensitivity, "measure", measure)
     with composed.cores() as cores:
-        of = Pictures(few[:1], few[1:], classes[1:])
-        judge = Priced(model, OF_SAMPLE, of, cores, has_float16=True, random=False)
+        of = Pictures(inputs[:1], inputs[1:3], np.zeros(2, int))
+        judge = Priced(healthy, OF_SAMPLE, of, cores, has_float16=True, random=False)
         yield judge
 
 
@@ -325,7 +326,7 @@ def test_an_unreachable_limit_stores_nothing(db: sqlite3.Connection, monkeypatch
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    model = copy.deepcopy(models.load(weights.resolve("sample")))
+    model = models.load(weights.resolve("sample"))
     if what == "zero":
         model.blocks[3].norm2.weight.zero_()
         model.blocks[3].norm2.bias.zero_()
@@ -352,12 +353,12 @@ def test_what_has_no_range_is_a_sentence_and_stores_nothing(
     db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, what: str, sentence: str
 ) -> None:
     spoil(monkeypatch, what)
-    for variant in variants.calibrated():
-        with pytest.raises(InputError, match=sentence):
-            fit(db, f"{variant}:{QUICK}", "sample")
+    with pytest.raises(InputError, match=sentence):
+        fit(db, f"qint8_best:{QUICK}", "sample")
     assert fits.all_of(db) == []
 
 
+@pytest.mark.slow
 def test_the_command_says_what_is_wrong_with_a_folder(data_dir: Path, tmp_path: Path) -> None:
     """The weights as a person has them, in two files."""
     spec = catalog.model("sample")
@@ -370,11 +371,11 @@ def test_the_command_says_what_is_wrong_with_a_folder(data_dir: Path, tmp_path: 
     torch.save(state, tmp_path / spec.backbone_file)
     torch.save(head, tmp_path / spec.head_file)
     words = ["calibrate", "--model", "sample", "--weights", tmp_path, "--dataset", "sample"]
-    done = vitquant(*words, "--variants", "qint8_mixed:pictures=8", status=1)
+    done = vitquant(*words, "--variants", "qint8_mixed:pictures=8", status=2)
     assert "What reaches block 3, fc1 of sample is zero in all 192 channels" in done.stderr
-    few = vitquant(*words, "--variants", "qint8_mixed:pictures=4", status=1)
+    few = vitquant(*words, "--variants", "qint8_mixed:pictures=4", status=2)
     assert "4 calibration pictures are too few" in few.stderr
-    plain = vitquant(*words, "--variants", "qint8", status=1)
+    plain = vitquant(*words, "--variants", "qint8", status=2)
     assert "qint8 is not calibrated: only qint8_smooth, qint8_mixed, qint8_best are" in plain.stderr
     with database.opened() as opened:
         assert fits.all_of(opened) == []

@@ -1,4 +1,4 @@
-"""The pictures that calibrated recipes are fitted to: training pictures, told apart, and never the evaluated."""
+"""The pictures that calibrated recipes are fitted to: training pictures, and never those of the evaluation."""
 
 import shutil
 import sqlite3
@@ -19,10 +19,8 @@ SETTINGS = {"pictures": 8, "seed": 0}
 
 
 @pytest.fixture
-def db(data_dir: Path) -> Iterator[sqlite3.Connection]:
-    """A store beside 24 drawn training pictures and 12 others to evaluate on."""
-    drawn.draw_split(data_dir / drawn.DATASET / "train", 2)
-    drawn.draw_split(data_dir / drawn.DATASET / "val", 1, first=100)
+def db(with_training: Path) -> Iterator[sqlite3.Connection]:
+    """A store beside a dataset that has training pictures."""
     with database.opened() as opened:
         yield opened
 

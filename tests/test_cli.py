@@ -339,6 +339,9 @@ def test_size_is_a_bare_list_of_rows_and_stored(data_dir: Path) -> None:
     assert "ledger" not in rows["fp32"]
     tree = json.loads(vitquant(*words, "--tree").stdout)
     assert [len(row["ledger"]) > 100 for row in tree] == [True, True, True]
+    layers = json.loads(vitquant(*words, "--layers").stdout)
+    assert [len(row["layers"]) for row in layers] == [49, 49, 49]
+    assert "layers" not in rows["fp32"] | tree[0]
     shown = vitquant(*words[:-1], "--tree").stdout
     [line] = [line for line in shown.splitlines() if line.strip().startswith("all ")][1:2]
     assert f"{rows['qint8']['total_bytes']:,}" in line

@@ -15,7 +15,7 @@ from vitquant.dinov2 import Divide, FullRangeLinear, LinearClassifier
 from vitquant.errors import InputError
 
 OF_SAMPLE = layers.of(catalog.model("sample"))
-N = 3
+N = 2
 
 
 @pytest.fixture(scope="module")

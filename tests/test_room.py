@@ -9,7 +9,7 @@ import pytest
 
 from vitquant import catalog, database, formats, jobs, room
 from vitquant.errors import InputError
-from vitquant.measurements import BitsRequest, ExportRequest, Request, SizeRequest
+from vitquant.measurements import BitsRequest, DiagnosisRequest, ExportRequest, Request, SizeRequest
 
 GIANT = "dinov2_vitg14_reg_lc"
 
@@ -48,6 +48,7 @@ def test_where_nothing_fits_no_model_is_offered(memory: Callable[[float], None])
     [
         lambda: SizeRequest(GIANT, "random", ("fp32",)),
         lambda: BitsRequest(GIANT, "random", "sample"),
+        lambda: DiagnosisRequest(GIANT, "random", "sample"),
         lambda: ExportRequest(GIANT, "random", ("fp32",), "program", "sample", 8),
     ],
 )
@@ -75,6 +76,6 @@ def test_room_on_a_disk_is_asked_of_the_nearest_folder_that_is_there(tmp_path: P
 
 
 def test_every_export_and_every_heavy_run_has_an_estimate() -> None:
-    assert {*formats.FORMATS, "size", "bits"} == set(room.COPIES)
+    assert {*formats.FORMATS, "size", "bits", "diagnosis", "calibration", "study"} == set(room.COPIES)
     small, large = (room.needed_bytes(catalog.model(name), "size") for name in ("sample", GIANT))
     assert small < large

@@ -55,7 +55,15 @@ SHOTS = (
     ("own.png", "explorer?view=own", 1280, "light"),
     ("tour-breaks.png", "tour?step=5", 1280, "light"),
     ("tour-why.png", "tour?step=6", 1280, "dark"),
+    ("tour-mended.png", "tour?step=7", 1280, "light"),
     ("explorer-phone.png", "explorer", 390, "light"),
+    ("layers.png", "diagnosis", 1280, "light"),
+    ("why.png", "diagnosis?view=why", 1280, "dark"),
+    ("cause.png", "diagnosis?view=cause&factor=60", 1280, "light"),
+    ("neighbours.png", "diagnosis?view=neighbours", 1280, "light"),
+    ("follow.png", "diagnosis?view=picture&picture={broken}", 1280, "dark"),
+    ("cures.png", "diagnosis?view=cures", 1280, "light"),
+    ("cures-phone.png", "diagnosis?view=cures", 390, "dark"),
 )
 
 

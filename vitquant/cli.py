@@ -95,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
     size_as = size.add_mutually_exclusive_group()
     size_as.add_argument("--tree", action="store_true", help="where they are: every block, layer and tensor")
     size_as.add_argument(
+        "--layers",
+        action="store_true",
+        help="every Linear layer: type, scheme, error; two variants side by side",
+    )
+    size_as.add_argument(
         "--riddle", action="store_true", help="beside the notebook's table, and what that left out"
     )
     _again(size)

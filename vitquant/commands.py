@@ -4,10 +4,11 @@ Each takes the parsed options (vitquant/cli.py has the words that can be typed).
 """
 
 import argparse
+import functools
 import json
 import sqlite3
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -182,17 +183,16 @@ def latency_command(options: argparse.Namespace) -> None:
 def size_command(options: argparse.Namespace) -> None:
     names = _names(options.variants)
     as_table = size_tables.tree if options.tree else size_tables.riddle if options.riddle else tables.size
+    if options.layers:
+        as_table = functools.partial(size_tables.layers, catalog.model(options.model))
+    # For machines they are long: every tensor, or every layer, of every variant.
+    left_out = {"ledger", "layers"} - ({"ledger"} if options.tree else {"layers"} if options.layers else set())
     _measure(
         options,
         measurements.SizeRequest(options.model, _weights_here(options).label, names),
         as_table,
-        # For machines the ledger is long: every tensor of every variant.
-        as_rows=None if options.tree else _without_ledgers,
+        as_rows=lambda rows: [{k: v for k, v in row.items() if k not in left_out} for row in rows],
     )
-
-
-def _without_ledgers(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value for name, value in row.items() if name != "ledger"} for row in rows]
 
 
 def export_command(options: argparse.Namespace) -> None:

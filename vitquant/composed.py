@@ -16,8 +16,8 @@ from vitquant import machine
 Model = TypeVar("Model", bound=nn.Module)
 Found = TypeVar("Found")
 
-CHUNK_TOKENS = 4800
-"""So many tokens at once a core, or one picture's: ViT-B's widest activations of them take 60 MB."""
+CHUNK_TOKENS = 2400
+"""So many tokens at once a core, or one picture's: ViT-B's widest activations of them take 30 MB."""
 
 
 class Picturewise(nn.Module):
@@ -65,6 +65,7 @@ class Cores:
     keep busy. (On two cores that others used, torch's own threads took 2 to 12 times as long.)"""
 
     pool: ThreadPoolExecutor
+    count: int
 
     def map(
         self,
@@ -73,14 +74,15 @@ class Cores:
         at_once: int,
         tell: Callable[[float], None] = lambda share: None,
     ) -> list[Found]:
-        """The function's results on at_once pictures each, in order. tell: called after each with the share of
-        the pictures that are done; what it raises ends the work."""
+        """The function's results on at most at_once pictures each, in order. tell: called after each with the
+        share of the pictures that are done; what it raises ends the work."""
 
         def on_one_thread(part: slice) -> Found:
             torch.set_num_threads(1)  # holds for this thread
             with torch.inference_mode():
                 return function(part)
 
+        at_once = min(at_once, -(-pictures // self.count))  # no core is to be idle
         parts = [slice(start, min(start + at_once, pictures)) for start in range(0, pictures, at_once)]
         futures = [self.pool.submit(on_one_thread, part) for part in parts]
         found = []
@@ -99,9 +101,10 @@ def cores() -> Iterator[Cores]:
     """All cores this process may use, as long as this holds."""
     threads_before = torch.get_num_threads()
     torch.set_num_threads(1)
-    pool = ThreadPoolExecutor(machine.default_threads())
+    count = machine.default_threads()
+    pool = ThreadPoolExecutor(count)
     try:
-        yield Cores(pool)
+        yield Cores(pool, count)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         torch.set_num_threads(threads_before)

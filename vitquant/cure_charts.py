@@ -1,5 +1,5 @@
-"""Plotly figures of what mends int8: what each variant keeps, what a calibration tried, and how many pictures it
-needs. Imports no torch."""
+"""Plotly figures of what mends int8: what each variant keeps, what a calibration tried, and how many pictures
+it needs. Imports no torch."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -91,8 +91,8 @@ def kept_alt(rows: Sequence[Row], sizes: Mapping[str, Row]) -> str:
 
 
 def trail(rows: Sequence[Row], variant: str) -> go.Figure:
-    """Every candidate of a calibration in order, from the top: its mean KL on a logarithmic axis, filled where it
-    was kept. rows: a fit's trail."""
+    """Every candidate of a calibration in order, from the top: its mean KL on a logarithmic axis, filled where
+    it was kept. rows: a fit's trail."""
     look = charts.style(variant)
     shown = rows[:MOST_DRAWN]
     values = [max(row["mean_kl_nats"], LEAST_KL) for row in shown]
@@ -158,7 +158,7 @@ def kl_words(row: Row) -> str:
 def study_kl(rows: Sequence[Row]) -> go.Figure:
     """Mean KL against the number of calibration pictures, both logarithmic, a line for each seed. rows: as
     study.measure gives them."""
-    figure = _by_count(rows, "mean_kl_nats", ".2~g", interval=False)
+    figure = _by_count(rows, "mean_kl_nats", ".2~g", is_log=True)
     values = [max(row["mean_kl_nats"], LEAST_KL) for row in rows]
     ends = [math.log10(min(values)) - 0.3, math.log10(max(values)) + 0.5]
     figure.update_yaxes(
@@ -169,7 +169,7 @@ def study_kl(rows: Sequence[Row]) -> go.Figure:
 
 def study_top1(rows: Sequence[Row]) -> go.Figure:
     """Top-1 with its 95% interval against the number of calibration pictures, a line for each seed."""
-    figure = _by_count(rows, "top1", ".1%", interval=True)
+    figure = _by_count(rows, "top1", ".1%", is_log=False)
     figure.update_yaxes(range=[-0.04, 1.06], tickformat=".0%", title="pictures recognised (top-1)")
     return figure
 
@@ -183,7 +183,8 @@ def study_alt(rows: Sequence[Row]) -> str:
     return f"What smoothing is worth by the number of calibration pictures. {'; '.join(parts)}."
 
 
-def _by_count(rows: Sequence[Row], column: str, form: str, *, interval: bool) -> go.Figure:
+def _by_count(rows: Sequence[Row], column: str, form: str, *, is_log: bool) -> go.Figure:
+    """A column against the number of pictures; on an axis that is not logarithmic with its 95% interval."""
     figure = go.Figure()
     smoothed = [row for row in rows if row["pictures"]]
     seeds = sorted({row["seed"] for row in smoothed})
@@ -207,17 +208,24 @@ def _by_count(rows: Sequence[Row], column: str, form: str, *, interval: bool) ->
                 "thickness": 1,
                 "width": 3,
             }
-            if interval
+            if not is_log
             else None,
             customdata=[row["pictures"] for row in own],
             hovertemplate=f"%{{customdata}} pictures, seed {seed}: %{{y:{form}}}<extra></extra>",
         )
     for row in rows:
         if not row["pictures"]:
-            figure.add_hline(
-                y=max(row[column], LEAST_KL),
-                line={"dash": "dash", "width": 1, "color": GREY},
-                annotation={"text": "not smoothed", "xanchor": "right", "yanchor": "bottom"},
+            value = max(row[column], LEAST_KL)
+            figure.add_hline(y=value, line={"dash": "dash", "width": 1, "color": GREY})
+            # plotly places an annotation on a logarithmic axis by the logarithm, unlike the line itself.
+            figure.add_annotation(
+                text="not smoothed",
+                xref="paper",
+                x=1,
+                xanchor="right",
+                y=math.log10(value) if is_log else value,
+                yanchor="bottom",
+                showarrow=False,
             )
     charts.plain(figure, 4, legend=True)
     counts = sorted({row["pictures"] for row in smoothed})

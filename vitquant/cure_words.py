@@ -14,26 +14,26 @@ from vitquant.variants import own_name
 Row = Mapping[str, Any]
 
 INT8 = "qint8"
+LEFT, AS = "left in float", "as"
+"""Parameters of a fit: the layers, and what they are left in."""
 BFLOAT16_INSTRUCTIONS = ("AVX-512 BF16", "AMX bf16", "NEON bf16")
 """As machine.cpu_features() calls them."""
 
 WHAT = {
     # variant -> what it does
-    "qint8_channel": "Every row of a weight is rounded on a scale of its own, instead of one for the whole "
-    "weight.",
-    "qint8_smooth": "Before a layer the loud channels are divided, and its weights multiplied by as much "
-    "(SmoothQuant): the same function, with the loudness moved to where it does no harm.",
-    "qint8_mixed": "The layers that int8 harms most stay in float: as few of them as keep the loss within a "
-    "limit that you set.",
-    "qint8_best": "Every step in turn: smoothing, scales for each row, 8 bits for what comes in where the CPU "
-    "can, corrected biases, layers left in float. Each is kept only if it pays off.",
-    "bfloat16": "No integers at all: every number takes 2 bytes, with float32's range and 3 digits.",
+    "qint8_channel": "Every row of a weight gets a scale of its own.",
+    "qint8_smooth": "Before a layer loud channels are divided, and its weights multiplied by as much "
+    "(SmoothQuant): the same function.",
+    "qint8_mixed": "The layers that int8 harms most stay in float: as few as keep the loss within your limit.",
+    "qint8_best": "A search over smoothing, scales for each row, 8 bits for what comes in, corrected biases "
+    "and layers left in float. Each step is kept only if it pays off.",
+    "bfloat16": "No integers: every number takes 2 bytes, with float32's range and 3 digits.",
 }
 
 WHY = {
     # variant -> why that helps
     "qint8_smooth": "Quiet channels get back the levels that the loud ones took.",
-    "qint8_mixed": "What is not rounded loses nothing. Each layer left out costs bytes.",
+    "qint8_mixed": "What is not rounded loses nothing, and costs bytes.",
     "qint8_best": "Judged on training pictures that nothing was fitted to.",
     "bfloat16": "It has no grid that a loud channel could stretch. Half the size, not a quarter.",
 }
@@ -50,29 +50,28 @@ NOTHING_TO_MEND = "Here int8 loses nothing that could be told, so there is littl
 def answer(rows: Mapping[str, Row], sizes: Mapping[str, Row], cure: str | None, pictures: str) -> list[str]:
     """What int8 loses and what the recommended cure does, in sentences of Markdown. rows, sizes: accuracy rows
     and size rows by variant; pictures: the dataset's name."""
-    found = []
     reference = rows[REFERENCE]
+    found: list[str] = []
     for name in (INT8, cure):
         row = rows.get(name or "")
         if row is None:
             continue
-        on = f" on the first {row['n']:,} pictures of {pictures}" if not found or row["n"] != n else ""
-        n = row["n"]
-        right = f"{row['top1']:.1%} right, where {REFERENCE} has {reference['top1']:.1%}"
-        beside = f": {right}" if row["n"] == reference["n"] else ""
-        space = "" if name == INT8 else _space(str(name), sizes)
-        found.append(f"**{name}** {loses(difference_of(row))}{on}{beside}{space}.")
+        row_alike = row["n"] == reference["n"]
+        on = "" if found and row_alike else f" on the first {row['n']:,} pictures of {pictures}"
+        right = f": {row['top1']:.1%} right, where {REFERENCE} has {reference['top1']:.1%}" if row_alike else ""
+        space = f". It takes {size_words(row['variant'], sizes)}" if row["variant"] in sizes and found else ""
+        found.append(f"**{name}** {loses(difference_of(row))}{on}{right}{space}.")
     return found
 
 
 def of_random(rows: Mapping[str, Row], cure: str | None) -> str:
     """The same of a model with random weights, whose answers mean nothing: how far they move."""
     moved = [
-        f"**{name}** {rows[name]['mean_kl_nats']:.3g} nats"
-        for name in (INT8, cure)
-        if name in rows and rows[name]["mean_kl_nats"] is not None
+        f"**{row['variant']}** {row['mean_kl_nats']:.3g} nats"
+        for row in map(rows.get, (INT8, cure or INT8))
+        if row is not None and row["mean_kl_nats"] is not None
     ]
-    return f"KL divergence to {REFERENCE}'s answers: {', '.join(moved)}." if moved else ""
+    return f"KL divergence to {REFERENCE}'s answers: {', '.join(dict.fromkeys(moved))}." if moved else ""
 
 
 def why(name: str, rows: Mapping[str, Row]) -> str:
@@ -103,11 +102,14 @@ def loses(difference: Interval) -> str:
     return f"loses {_points(points)} points of top-1 (95% interval {_points(low)} to {_points(high)})"
 
 
-def lost_words(row: Row) -> str:
-    """The points lost to fp32, for a list."""
+def kept_words(row: Row) -> str:
+    """What a variant has right, and the points lost to fp32, for a list."""
     difference = difference_of(row)
     low, middle, high = (100 * share for share in (difference.low, difference.share, difference.high))
-    return f"**{middle:+.1f} points** against {REFERENCE} (95% interval {low:+.1f} to {high:+.1f})"
+    return (
+        f"**{row['top1']:.1%}** right ({row['top1_low']:.1%} to {row['top1_high']:.1%}) of {row['n']:,}: "
+        f"**{middle:+.1f} points** against {REFERENCE} ({low:+.1f} to {high:+.1f})"
+    )
 
 
 def kl_words(name: str, rows: Mapping[str, Row]) -> str:
@@ -139,36 +141,45 @@ def speed_words(name: str, speed: Mapping[str, Row]) -> str:
     return f"**{units.seconds_words(row['median_s'])}** a picture: {', '.join(beside)}"
 
 
-def bfloat16_here(features: Iterable[str]) -> str:
-    """Whether this CPU has the instructions for bfloat16."""
+def bfloat16_here(features: Iterable[str], speed: Mapping[str, Row]) -> str:
+    """Whether this CPU has the instructions for bfloat16, and whether it is fast. speed: as for speed_words, of
+    this machine; empty where it was not timed here."""
     there = [name for name in BFLOAT16_INSTRUCTIONS if name in features]
-    if there:
-        return f"This CPU has the instructions ({', '.join(there)}): fast here, as far as they are used."
-    return "This CPU has no instructions for it: slow here."
+    has = "This CPU has " + (f"instructions for it ({', '.join(there)})" if there else "no instructions for it")
+    row, reference = speed.get("bfloat16"), speed.get(REFERENCE)
+    if row is None or reference is None or row.get("is_noisy") or reference.get("is_noisy"):
+        return f"{has}, so it should be {'fast' if there else 'slow'} here; no timing says so yet."
+    if _overlap(row, reference):
+        return f"{has}; here it is as fast as {REFERENCE}."
+    is_fast = row["median_s"] < reference["median_s"]
+    expected = ", and" if is_fast == bool(there) else ", and yet"
+    return f"{has}{expected} it is {'faster' if is_fast else 'slower'} than {REFERENCE} here."
 
 
 def _times(row: Row, other: Row) -> str:
     """A variant's speed as a multiple of another's, where the quartiles tell them apart."""
     name = other["variant"]
-    if row["q1_s"] <= other["q3_s"] and other["q1_s"] <= row["q3_s"]:
+    if _overlap(row, other):
         return f"no clear difference from {name}"
     return f"{other['median_s'] / row['median_s']:.2f} × {name}'s speed"
 
 
-def _space(name: str, sizes: Mapping[str, Row]) -> str:
-    return f". It takes {size_words(name, sizes)}" if name in sizes else ""
+def _overlap(row: Row, other: Row) -> bool:
+    """Whether the quartiles of two latency rows meet."""
+    return bool(row["q1_s"] <= other["q3_s"] and other["q1_s"] <= row["q3_s"])
 
 
 def _points(share: float) -> str:
     text = f"{100 * share:.1f}"
-    return "0.0" if text == "-0.0" else text.replace("-", "−")
+    return "0.0" if text == "-0.0" else text
 
 
 # How a calibrated variant was found
 
 
-def parameters(found: Mapping[str, Any], model: str) -> list[str]:
-    """What a calibration found, one line of Markdown for each thing. found: a fit's parameters."""
+def parameters(found: Mapping[str, Any]) -> list[str]:
+    """What a calibration found, one line of Markdown for each thing but the layers left in float. found: a
+    fit's parameters."""
     titles = {
         "alpha": "Smoothed behind the LayerNorms, alpha",
         "activations": "What comes in is rounded to",
@@ -178,16 +189,16 @@ def parameters(found: Mapping[str, Any], model: str) -> list[str]:
         "layer scales": "Layer scales",
         "biases": "Biases",
     }
-    lines = [f"{title}: **{found[name]}**" for name, title in titles.items() if name in found]
-    if "left in float" in found:
-        lines.append(left_in_float(found["left in float"], found.get("as", "float"), model))
-    known = {*titles, "left in float", "as"}
-    return lines + [f"{name}: **{value}**" for name, value in found.items() if name not in known]
+    known = {name: titles.get(name, name) for name in (*titles, *found) if name not in (LEFT, AS)}
+    return [f"{title}: **{found[name]}**" for name, title in known.items() if name in found]
 
 
-def left_in_float(names: Sequence[str], kind_of_float: str, model: str) -> str:
-    """Which layers a mix leaves in float, those of a kind together."""
-    of_model = layers.of(catalog.model(model))
+def left_in_float(found: Mapping[str, Any], model: str) -> str:
+    """Which layers a mix leaves in float, those of a kind together; nothing where none was to be left. found: a
+    fit's parameters."""
+    if LEFT not in found:
+        return ""
+    names, of_model = found[LEFT], layers.of(catalog.model(model))
     if not names:
         return f"All {len(of_model)} layers are in int8: none has to stay in float."
     blocks: dict[str, list[int]] = {}
@@ -197,7 +208,7 @@ def left_in_float(names: Sequence[str], kind_of_float: str, model: str) -> str:
     parts = ["the head"] if HEAD in names else []
     parts += [f"{kind} of {_blocks(numbers)}" for kind, numbers in blocks.items()]
     stay = "layer stays" if len(names) == 1 else "layers stay"
-    return f"**{len(names)} of {len(of_model)}** {stay} in {kind_of_float}: {'; '.join(parts)}"
+    return f"**{len(names)} of {len(of_model)}** {stay} in {found[AS]}: {'; '.join(parts)}."
 
 
 def outcome(trail: Sequence[Row], limit: float | None) -> str:
@@ -206,17 +217,20 @@ def outcome(trail: Sequence[Row], limit: float | None) -> str:
     taken = chosen(trail)
     if taken is None:
         return "No candidate was kept."
-    allowed = "" if limit is None else f", of {limit:g} that may be"
-    largest = max(row["weight_bytes"] for row in trail)
+    allowed = "" if limit is None else f", where {limit:g} may be"
+    lost = f"{taken['points_lost']:.2f}"
+    points = f"**{lost} points** are lost" if taken["points_lost"] > 0 else "**no points** are lost"
+    most = max(trail, key=lambda row: row["in_float"])
     beside = (
-        f", where the largest candidate takes {units.bytes_words(largest, units.MB)}"
-        if largest > taken["weight_bytes"]
+        f", where they would take {units.bytes_words(most['weight_bytes'], units.MB)} with {most['in_float']} "
+        "layers in float"
+        if most["in_float"] > taken["in_float"]
         else ""
     )
     return (
-        f"On {taken['n']:,} training pictures that judge, **{taken['points_lost'] + 0.0:.2f} points** are lost"
-        f"{allowed}: {taken['broken']:,} first answers broken, {taken['fixed']:,} fixed; KL "
-        f"{taken['mean_kl_nats']:.3g} nats. Its Linear weights take "
+        f"On {taken['n']:,} training pictures that judge, {points}{allowed}; of the first answers "
+        f"{taken['broken']:,} broken and {taken['fixed']:,} fixed; KL {taken['mean_kl_nats']:.3g} nats. The "
+        "Linear weights take "
         f"**{units.bytes_words(taken['weight_bytes'], units.MB)}** (computed){beside}."
     )
 

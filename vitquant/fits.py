@@ -37,7 +37,7 @@ class Fit:
 
     @property
     def key(self) -> str:
-        return _key(self.weights_digest, self.variant, self.recipe_version, self.calibration)
+        return _key(self.model, self.weights_digest, self.variant, self.recipe_version, self.calibration)
 
     def rows(self) -> list[dict[str, Any]]:
         """As rows: one of part "fit" that says what was found and on what, and the trail, each of part
@@ -58,7 +58,9 @@ class Wanted:
 
     @property
     def key(self) -> str:
-        return _key(self.weights_digest, self.recipe.name, self.recipe.version, self.chosen.calibration)
+        return _key(
+            self.model, self.weights_digest, self.recipe.name, self.recipe.version, self.chosen.calibration
+        )
 
 
 def wanted(
@@ -231,9 +233,16 @@ def from_plain(plain: Mapping[str, Any]) -> Fit:
     )
 
 
-def _key(weights_digest: str, variant: str, version: int, of: Calibration) -> str:
+def _key(model: str, weights_digest: str, variant: str, version: int, of: Calibration) -> str:
+    # The model counts as well: the samples share their weights, and channels are planted in one of them.
     return predictions.key_of(
-        {"weights": weights_digest, "variant": variant, "version": version, "calibration": asdict(of)}
+        {
+            "model": model,
+            "weights": weights_digest,
+            "variant": variant,
+            "version": version,
+            "calibration": asdict(of),
+        }
     )
 
 

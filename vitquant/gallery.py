@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vitquant import catalog, datasets, digest_cache, ledger, machine, predictions, rounding, runs, weights
+from vitquant import catalog, datasets, diagnosis, digest_cache, ledger, machine, predictions, rounding, runs, weights
 from vitquant.accuracy import REFERENCE, accuracy_row, looks_of_series
 from vitquant.errors import InputError
 from vitquant.predictions import Identity, Series
@@ -231,6 +231,8 @@ def run_changes(run: Run, today: Conditions) -> tuple[str, ...]:
         found.append(f"the pictures of {run.request['dataset']}")
     if "rounding_version" in then:
         found += _change("the way of rounding", str(then["rounding_version"]), str(rounding.VERSION))
+    if "diagnosis_version" in then:
+        found += _change("what is diagnosed", str(then["diagnosis_version"]), str(diagnosis.VERSION))
     if "machine" in then:
         found += _change("the machine", then["machine"], machine.machine_name())
     return tuple(found)

@@ -123,8 +123,8 @@ class Judge:
         self.reference = self.answers(self.model)
         if not np.isfinite(self.reference).all():
             raise InputError(
-                "What float32 itself answers to the training pictures contains NaN or infinity, so that nothing "
-                "can be compared with it: check the weights, which may be damaged."
+                "What float32 itself answers to the training pictures contains NaN or infinity, so nothing can "
+                "be compared with it: check the weights, which may be damaged."
             )
         self.classes = self._firsts(self.reference) if self.random else self.pictures.classes
 

@@ -20,6 +20,7 @@ class Fact:
 
     title: str  # above a column, with its unit
     words: str  # in a sentence about layers
+    form: str = ""  # of a number
 
 
 FACTS = {
@@ -27,11 +28,11 @@ FACTS = {
     "scheme": Fact("scheme", "scheme"),
     "activations": Fact("computes with", "what they compute with"),
     "done": Fact("done to it", "what is done to them"),
-    "memory_bytes": Fact("bytes in memory", "bytes in memory"),
-    "disk_bytes": Fact("bytes on disk", "bytes on disk"),
-    "weight_sqnr_db": Fact("weight, SQNR (dB)", "error of the weights"),
-    "alone_kl_nats": Fact("alone, KL (nats)", "KL"),
-    "alone_sqnr_db": Fact("alone, answer's SQNR (dB)", "SQNR of the answer"),
+    "memory_bytes": Fact("bytes in memory", "bytes in memory", "{:,}"),
+    "disk_bytes": Fact("bytes on disk", "bytes on disk", "{:,}"),
+    "weight_sqnr_db": Fact("weight: SQNR (dB)", "error of the weights", "{:.1f}"),
+    "alone_kl_nats": Fact("alone: KL (nats)", "KL", "{:.5f}"),
+    "alone_sqnr_db": Fact("alone: SQNR (dB)", "SQNR of the answer", "{:.1f}"),
 }
 
 COSTS = ("alone_kl_nats", "alone_sqnr_db")
@@ -107,14 +108,15 @@ def sentence(found: Sequence[Line], first: str, second: str) -> str:
     differing = [line for line in found if line.differing]
     if not differing:
         return f"All {len(found)} Linear layers are the same in **{first}** and **{second}**."
-    by_count: dict[int, list[str]] = {}
+    by_layers: dict[tuple[str, ...], list[str]] = {}  # what differs in the same layers, told together
     for name, fact in FACTS.items():
-        by_count.setdefault(sum(name in line.differing for line in differing), []).append(fact.words)
+        of = tuple(line.layer.name for line in differing if name in line.differing)
+        by_layers.setdefault(of, []).append(fact.words)
     n = len(differing)
     parts = [
-        f"{'all of them' if count == n else f'{count} of them'} in {_listed(words)}"
-        for count, words in sorted(by_count.items(), reverse=True)
-        if count
+        f"{'all of them' if len(of) == n else f'{len(of)} of them'} in {_listed(words)}"
+        for of, words in sorted(by_layers.items(), key=lambda pair: -len(pair[0]))
+        if of
     ]
     return (
         f"**{n} of {len(found)}** Linear layers differ between **{first}** and **{second}**: "

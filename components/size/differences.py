@@ -20,21 +20,16 @@ SHOWN = {DIFFERING: "Only what differs", ALL: "All layers"}
 MOST_HEIGHT = 560
 """Of the table, in pixels; what is beyond is scrolled to."""
 
-FORMATS = {
-    "memory_bytes": "{:,}",
-    "disk_bytes": "{:,}",
-    "weight_sqnr_db": "{:.1f}",
-    "alone_kl_nats": "{:.5f}",
-    "alone_sqnr_db": "{:.1f}",
-}
-
 MARK = "background-color: rgba(201, 146, 10, .22)"
 """What the second variant has otherwise than the first; seen on a light and on a dark ground."""
 
+WIDE_ENOUGH = 130
+"""For a heading above a single column, in pixels; by itself that is as wide as its numbers."""
+
 WHAT_IT_SAYS = (
     "One row a Linear layer; marked is what the second variant has otherwise. Bytes: weight, scales and bias. "
-    "SQNR: the signal-to-quantization-noise ratio of the weight, against the float32 weight that the layer was "
-    "made from; 6 dB more is half the error, and none is given where the weight is exact."
+    "Weight: its signal-to-quantization-noise ratio against the float32 weight that the layer was made from; 6 "
+    "dB more is half the error."
 )
 
 
@@ -63,7 +58,8 @@ def show(db: sqlite3.Connection, chosen: Choices, run: Run, unit: int) -> None:
         columns = layer_differences.columns(shown, only_differing=only_differing)
         st.dataframe(
             _marked(shown, columns, (first, second)),
-            placeholder="exact",
+            column_config=_widths(columns),
+            placeholder="exact",  # no noise, so that there is no ratio
             height=min(2 * 38 + 35 * len(shown), MOST_HEIGHT),
             alt=said.replace("**", ""),
             key="layer-by-layer",
@@ -71,9 +67,10 @@ def show(db: sqlite3.Connection, chosen: Choices, run: Run, unit: int) -> None:
         st.caption(" ".join([WHAT_IT_SAYS, *_what_costs_are(chosen, (first, second), diagnoses)]))
     _totals(rows, (first, second), unit)
     _download(found, (first, second), spec.name)
-    for name in (first, second):
-        if measured[name].run.id != run.id:  # what else stands here has its provenance beneath it
-            provenance.of_run(measured[name].run)
+    others = {measured[name].run.id: measured[name].run for name in (first, second)}
+    others.pop(run.id, None)  # which has its provenance beneath all of the view
+    for other in others.values():
+        provenance.of_run(other)
 
 
 def _missing(db: sqlite3.Connection, chosen: Choices, measured: dict[str, Measured]) -> None:
@@ -134,9 +131,19 @@ def _marked(lines: Sequence[Line], columns: Columns, names: tuple[str, str]) -> 
         index=table.index,
     )
     forms: dict[Any, str | Callable[[object], str] | None] = {
-        head: FORMATS[fact] for head, (fact, _) in zip(heads, columns, strict=True) if fact in FORMATS
+        head: FACTS[fact].form for head, (fact, _) in zip(heads, columns, strict=True) if FACTS[fact].form
     }
     return table.style.apply(lambda _: marks, axis=None).format(forms)
+
+
+def _widths(columns: Columns) -> dict[Any, Any]:
+    """By the place of a column (the index is 0), where its heading stands above it alone."""
+    facts = [fact for fact, _ in columns]
+    return {
+        place + 1: st.column_config.Column(width=WIDE_ENOUGH)
+        for place, fact in enumerate(facts)
+        if facts.count(fact) == 1
+    }
 
 
 def _download(lines: Sequence[Line], names: tuple[str, str], model: str) -> None:
@@ -154,7 +161,7 @@ def _download(lines: Sequence[Line], names: tuple[str, str], model: str) -> None
 
 
 def _what_costs_are(chosen: Choices, names: tuple[str, str], diagnoses: Sequence[Run | None]) -> list[str]:
-    """What the columns of a diagnosis rest on, where there is one, or that there is none."""
+    """What the columns of a diagnosis say and rest on, where there is one, or that there is none."""
     found = []
     for name, run in zip(names, diagnoses, strict=True):
         if run is None:
@@ -164,11 +171,15 @@ def _what_costs_are(chosen: Choices, names: tuple[str, str], diagnoses: Sequence
         at = "shipped, measured elsewhere" if run.shipped else provenance.when(run.ended_at or run.created_at)
         changed = "; stale, measured under other conditions" if gallery.run_changes(run, chosen.today) else ""
         found.append(
-            f"{name} alone: this layer as in {name} and all others in float32, its answers compared with "
-            f"fp32's on {n:,} pictures of {run.request['dataset']} at {pixels} × {pixels}, {at}"
-            f"{changed}."
+            f"{name}: on {n:,} pictures of {run.request['dataset']} at {pixels} × {pixels}, {at}{changed}."
         )
-    return found or ["What a layer costs the answer by itself is measured on the Diagnosis page."]
+    if not found:
+        return ["What a layer costs the answer by itself is measured on the Diagnosis page."]
+    return [
+        "Alone: this layer as in the variant and all others in float32, its answers beside fp32's, KL and the "
+        "ratio of the logits.",
+        *found,
+    ]
 
 
 def _totals(rows: tuple[Any, Any], names: tuple[str, str], unit: int) -> None:

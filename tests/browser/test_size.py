@@ -52,7 +52,8 @@ def test_a_click_descends_into_the_treemap_and_the_parts_follow(
     expect(heading).to_have_text("Side by side: the whole model")
     assert "at=" not in page.url
     page.get_by_text("In bytes", exact=True).click()
-    expect(page.get_by_test_id("stDataFrame")).to_be_visible()
+    in_bytes = page.get_by_test_id("stExpander").filter(has_text="In bytes")
+    expect(in_bytes.get_by_test_id("stDataFrame")).to_be_visible()
 
 
 def test_a_budget_is_set_by_a_preset_and_by_hand(page: Page, serve: Callable[[], Server]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import psutil
@@ -10,10 +11,23 @@ from streamlit.testing.v1 import AppTest
 
 from tests import drawn
 from tests.conftest import ROOT
-from tests.pages.helpers import SIZE, SIZE_ROWS, store_run, text_of, visit
-from vitquant import accuracy, database, exports, formats, ledger, paths, runs, wording
+from tests.pages.helpers import SIZE, SIZE_ROWS, choose, store_run, text_of, visit
+from vitquant import (
+    accuracy,
+    database,
+    exports,
+    formats,
+    layer_facts,
+    ledger,
+    machine,
+    measurements,
+    paths,
+    runs,
+    wording,
+)
+from vitquant.layer_facts import Facts
 from vitquant.ledger import Entry
-from vitquant.measurements import ExportRequest
+from vitquant.measurements import DiagnosisRequest, ExportRequest
 
 BASELINE = 700_000_000
 
@@ -105,7 +119,7 @@ def test_what_an_older_version_measured_still_shows_and_is_measured_again(plan: 
         db.execute("UPDATE runs SET identity = ? WHERE id = ?", (json.dumps(identity), older.id))
     at = visit("size")
     assert list(at.dataframe[0].value["on disk"]) == [95_980_187, 26_554_327]
-    assert "what is measured (1 then, 2 now)" in text_of(at)
+    assert f"what is measured (1 then, {ledger.VERSION} now)" in text_of(at)
     for view in ("riddle", "tree"):
         at = visit("size", view=view)
         assert "before every tensor was listed" in text_of(at)
@@ -210,6 +224,112 @@ def test_a_part_that_is_not_there_is_a_sentence(measured: None) -> None:
     at = visit("size", view="tree", at="qint8/block 99")
     assert any("There is no part" in warning.value for warning in at.warning)
     assert treemap(at)["level"] == "all"
+
+
+# ---- two variants layer by layer -----------------------------------------------------------------------------
+
+QKV, HEAD = "blocks.0.attn.qkv", "linear_head"
+
+
+def with_layers(variant: str, dtype: str, head: str = "float32") -> dict[str, Any]:
+    """The same row with the facts of its two layers; the head is in float unless said otherwise."""
+
+    def facts(layer: str, of: str) -> Facts:
+        int8 = (layer, "int8", "per tensor, symmetric", 128, (), 1_000_008, 1_000_000, 38.25)
+        return Facts(*int8) if of == "int8" else Facts(layer, of, "float", None, (), 4_000_000, 4_000_000, None)
+
+    return row(variant, dtype) | {"layers": layer_facts.plain([facts(QKV, dtype), facts(HEAD, head)])}
+
+
+@pytest.fixture
+def measured_layers(plan: accuracy.Plan) -> None:
+    found = [with_layers("fp32", "float32"), with_layers("qint8", "int8"), with_layers("float16", "float16")]
+    store_run(REQUEST, found)
+
+
+def layer_table(at: AppTest) -> Any:
+    """Of the view's tables the one with two rows of headings; by layer."""
+    [table] = [found.value for found in at.dataframe if found.value.columns.nlevels == 2]
+    return table
+
+
+def test_two_variants_stand_side_by_side_layer_by_layer(measured_layers: None) -> None:
+    at = visit("size", view="tree")
+    assert "**1 of 2** Linear layers differ between **fp32** and **qint8**" in text_of(at)
+    table = layer_table(at)
+    assert list(table.index) == ["block 0, qkv"]  # the head is the same in both
+    assert table.loc["block 0, qkv", ("type", "fp32")] == "float32"
+    assert table.loc["block 0, qkv", ("computes with", "qint8")] == "7 bits"
+    assert table.loc["block 0, qkv", ("weight: SQNR (dB)", "qint8")] == 38.25
+    assert ("weight: SQNR (dB)", "fp32") not in table  # exact in every layer
+    assert "done to it" not in table  # the same in every layer
+    [totals] = at.table
+    assert list(totals.value.loc["the whole variant"]) == ["4.41 MB", "1.41 MB", "4.41 MB", "1.41 MB"]
+    choose(at, "shown", "all")
+    assert list(layer_table(at).index) == ["block 0, qkv", "head"]
+    assert "done to it" in layer_table(at)
+
+
+def test_only_what_differs_is_marked(measured_layers: None) -> None:
+    at = visit("size", view="tree", shown="all")
+    [styled] = [found.proto.arrow_data.styler for found in at.dataframe if found.value.columns.nlevels == 2]
+    # Column 1, row 0: qint8's type of block 0's qkv. Column 0 is fp32's, row 1 the head, alike in both.
+    assert re.search(r"row0_col1\b[^}]*background-color", styled.styles)
+    assert not re.search(r"row[01]_col0\b[^}]*background-color", styled.styles)
+    assert not re.search(r"row1_col\d+\b[^}]*background-color", styled.styles)
+
+
+def test_which_two_is_in_the_address_and_one_with_settings_is_offered_too(measured_layers: None) -> None:
+    mixed = "qint8_mixed:limit=1"
+    with database.opened() as db:  # measured by itself
+        run = runs.add(
+            db,
+            "size",
+            measurements.to_plain(REQUEST) | {"variants": [mixed]},
+            REQUEST.identity(db),
+            machine.environment(),
+        )
+        runs.finish(db, run.id, "done", "", result=[with_layers(mixed, "int8", head="float16")])
+    at = visit("size", view="tree", first="fp32", second=mixed)
+    assert f"**2 of 2** Linear layers differ between **fp32** and **{mixed}**" in text_of(at)
+    assert layer_table(at).loc["head", ("type", mixed)] == "float16"
+    at.selectbox(key="address:first").set_value("qint8").run()
+    assert at.query_params["first"] == "qint8"
+    assert list(layer_table(at).index) == ["head"]
+    at.selectbox(key="address:second").set_value("qint8").run()
+    assert not at.exception
+    assert "**qint8** beside itself" in text_of(at)
+    wrong = visit("size", view="tree", first="qint9")
+    assert any("There is no measured variant `qint9`" in warning.value for warning in wrong.warning)
+
+
+def test_the_cost_of_a_layer_comes_from_a_diagnosis_of_that_variant(measured_layers: None) -> None:
+    assert "is measured on the Diagnosis page" in text_of(visit("size", view="tree"))
+    request = DiagnosisRequest(drawn.MODEL, "random", drawn.DATASET, 16)
+    costs = {"part": "layer", "layer": QKV, "n": 16, "alone_kl_nats": 0.125, "alone_sqnr_db": None}
+    store_run(request, [costs])
+    at = visit("size", view="tree")
+    assert layer_table(at).loc["block 0, qkv", ("alone: KL (nats)", "qint8")] == 0.125
+    assert f"on 16 pictures of {drawn.DATASET}" in text_of(at)
+    at = visit("size", view="tree", second="float16")
+    assert "alone: KL (nats)" not in layer_table(at)
+
+
+@pytest.mark.parametrize("read_only", ["0", "1"])
+def test_sizes_of_an_older_version_offer_to_look_at_the_layers(
+    measured: None, monkeypatch: pytest.MonkeyPatch, read_only: str
+) -> None:
+    monkeypatch.setenv("VITQUANT_READONLY", read_only)
+    at = visit("size", view="tree")
+    assert treemap(at)["level"] == "all"  # what is stored still shows
+    assert "measured before layers were looked at" in text_of(at)
+    offered = [button for button in buttons(at, "Measure the sizes") if button.key == "measure-layers"]
+    assert len(offered) == (read_only == "0")
+
+
+def test_one_measured_variant_says_that_it_takes_two(plan: accuracy.Plan) -> None:
+    store_run(type(SIZE)(drawn.MODEL, "random", ("fp32",)), [with_layers("fp32", "float32")])
+    assert "Only fp32 is measured so far" in text_of(visit("size", view="tree"))
 
 
 # ---- take it away --------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from vitquant.variants import RECIPES, why_unavailable
 KINDS = ("size", "bits", "diagnosis", "study")
 """The runs that are shipped, besides the accuracy's answers. Times are not: they are their machine's."""
 
-DIAGNOSED = ("qint8", "qint8_smooth")
+DIAGNOSED = ("qint8",)
 
 
 def write() -> None:

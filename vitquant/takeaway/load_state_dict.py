@@ -44,8 +44,9 @@ def build(
     with torch.device("meta"):
         model = LinearClassifier(**architecture).eval()
     for place, block in enumerate(model.blocks):
-        if f"blocks.{place}.mlp.norm.factor" in state:
-            block.mlp.norm = Divide(torch.ones(()))
+        factor = state.get(f"blocks.{place}.mlp.norm.factor")
+        if factor is not None:
+            block.mlp.norm = Divide(torch.ones_like(factor))
         for scale in ("ls1", "ls2"):
             if f"blocks.{place}.{scale}.gamma" not in state:
                 setattr(block, scale, nn.Identity())
