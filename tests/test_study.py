@@ -64,7 +64,8 @@ def check_rows(rows: Any) -> None:
     for row in smoothed:  # the outliers are in the same channels of every picture: one is enough to see them
         assert row["mean_kl_nats"] < 0.2 * none["mean_kl_nats"]
         assert row["agree"] > none["agree"] + 0.3
-    assert len({row["mean_kl_nats"] for row in smoothed}) > 1  # others are fitted to other pictures
+    # Neither the number nor the seed is without effect: each is fitted to other pictures.
+    assert len({row["mean_kl_nats"] for row in smoothed}) == len(smoothed)
     shown = calibration_tables.study(rows)
     assert "none: not smoothed" in shown
     assert f"{none['top1']:.2%}" in shown

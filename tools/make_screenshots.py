@@ -59,9 +59,9 @@ SHOTS = (
     ("explorer-phone.png", "explorer", 390, "light"),
     ("layers.png", "diagnosis", 1280, "light"),
     ("why.png", "diagnosis?view=why", 1280, "dark"),
-    ("cause.png", "diagnosis?view=cause&factor=60", 1280, "light"),
+    ("cause.png", "diagnosis?view=outliers&factor=60", 1280, "light"),
     ("neighbours.png", "diagnosis?view=neighbours", 1280, "light"),
-    ("follow.png", "diagnosis?view=picture&picture={broken}", 1280, "dark"),
+    ("follow.png", "diagnosis?view=follow&picture={broken}", 1280, "dark"),
     ("cures.png", "diagnosis?view=cures", 1280, "light"),
     ("cures-phone.png", "diagnosis?view=cures", 390, "dark"),
 )

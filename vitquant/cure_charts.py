@@ -19,6 +19,8 @@ LEAST_KL = 1e-6
 MOST_DRAWN = 30
 """Candidates of a trail; the table has them all."""
 ROW_HEIGHT = 42
+FEW_DECADES = 2
+"""On a logarithmic axis as short as this the powers of ten alone are too few ticks."""
 
 SEEDS = (
     # What no variant looks like: these are seeds. Told apart without colour by symbol.
@@ -136,12 +138,19 @@ def trail(rows: Sequence[Row], variant: str) -> go.Figure:
         type="log",
         range=[low, high],
         title="mean KL divergence to fp32 (nats, logarithmic)",
-        dtick=1,
         exponentformat="power",
+        **({"dtick": 1} if high - low > FEW_DECADES else _ticks(low, high)),
     )
     figure.update_yaxes(range=[len(shown) - 0.5, -0.9], autorange=False, visible=False)
     figure.update_layout(height=90 + ROW_HEIGHT * len(shown))
     return figure
+
+
+def _ticks(low: float, high: float) -> dict[str, Any]:
+    """Ticks between the powers of ten as well, from 10 ** low to 10 ** high."""
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    values = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    return {"tickvals": values, "ticktext": [f"{value:g}" for value in values]}
 
 
 def trail_alt(rows: Sequence[Row]) -> str:

@@ -162,7 +162,6 @@ def _offers(chosen: Choices, measured: Measured) -> None:
                     queue.offer(
                         label,
                         request,
-                        again=True,
                         key=f"cures-{what}",
                         type="primary" if what == "accuracy" else "secondary",
                         icon=":material/play_arrow:",

@@ -304,5 +304,9 @@ def test_read_only_shows_what_is_stored_and_starts_nothing(
     assert chart(at, "cures-trail") and chart(at, "cures-kept")
     assert not buttons(at)
     at = cures(cure="qint8_mixed")
-    assert "qint8_mixed is not calibrated yet" in text_of(at)
+    shown = text_of(at)
+    assert "qint8_mixed is not calibrated yet" in shown and "This is not measured yet" in shown
+    assert (
+        "Not measured yet: " not in shown and "in the background" not in shown and "is fitted to" not in shown
+    )
     assert not buttons(at)
