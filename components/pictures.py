@@ -32,6 +32,9 @@ _MARKS = {
     "cross": "✚",
     "star": "★",
     "hexagon": "⬢",
+    "pentagon": "⬟",
+    "star-diamond": "✦",
+    "hourglass": "⧗",
 }
 
 _CSS = """

@@ -280,7 +280,8 @@ def _leave_in_float(search: Search, base: Cure) -> None:
         judged = search.measure(step, cure)
         kept = judged.keeps(search.limit)
         holds = "holds" if kept else "does not hold"
-        search.decide(kept, f"{judged.points_lost:.2f} points lost: the limit of {search.limit:g} {holds}")
+        lost = f"{judged.points_lost:.2f} points lost, {judged.points_lost_high:.2f} at most"
+        search.decide(kept, f"{lost}: the limit of {search.limit:g} {holds}")
         if kept:
             search.cure, search.judged = cure, judged
         return kept
@@ -291,11 +292,11 @@ def _leave_in_float(search: Search, base: Cure) -> None:
         return candidate(ranked[:count], f"the worst {count} of {len(ranked)} layers left in {as_float}")
 
     if not leaving(len(ranked)):
-        lost = search.trail[-1]["points_lost"]
+        lost = search.trail[-1]["points_lost_high"]
         raise InputError(
-            f"No mix keeps within {search.limit:g} points: even with every layer in {as_float}, {lost:.2g} are "
-            f"lost on the {len(search.judge.classes):,} training pictures that judge. Allow more (limit=…), or "
-            "take fp32."
+            f"No mix keeps within {search.limit:g} points: even with every layer in {as_float}, up to "
+            f"{lost:.2g} are lost by the {len(search.judge.classes):,} training pictures that judge. Allow "
+            "more (limit=…), or take fp32."
         )
     too_few, enough = -1, len(ranked)
     while enough - too_few > 1:

@@ -8,7 +8,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vitquant import catalog, datasets, diagnosis, digest_cache, ledger, machine, predictions, rounding, runs, weights
+from vitquant import (
+    catalog,
+    datasets,
+    diagnosis,
+    digest_cache,
+    ledger,
+    machine,
+    predictions,
+    rounding,
+    runs,
+    weights,
+)
 from vitquant.accuracy import REFERENCE, accuracy_row, looks_of_series
 from vitquant.errors import InputError
 from vitquant.predictions import Identity, Series

@@ -17,6 +17,9 @@ from vitquant.errors import InputError
 from vitquant.images import open_rgb
 from vitquant.layers import Layer
 
+ONE_SIDED_95 = 1.645
+"""Standard errors above the mean: the normal distribution's 95% point."""
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -67,12 +70,20 @@ class Judged:
         the right class falls. (Counted answers would move in steps of half a point.)"""
         return 100 * float(self.probability_lost.mean())
 
+    @property
+    def points_lost_high(self) -> float:
+        """Up to how many, on pictures like these: the upper end of the one-sided 95% interval of that mean. A
+        search that tries dozens of mixes on the same pictures would find one that is only lucky."""
+        n = len(self.probability_lost)
+        error = float(self.probability_lost.std(ddof=1)) / n**0.5 if n > 1 else 0.0
+        return self.points_lost + 100 * ONE_SIDED_95 * error
+
     def keeps(self, limit: float) -> bool:
-        """Whether at most so many points are lost: by the mean probability, and the counted answers do not
-        speak against it (the 95% interval of their paired difference reaches up to the limit). With random
-        weights classes are so close to each other that counted answers say nothing."""
+        """Whether at most so many points are lost: by the mean probability, its uncertainty included, and the
+        counted answers do not speak against it (the 95% interval of their paired difference reaches up to the
+        limit). With random weights classes are so close to each other that counted answers say nothing."""
         counted = statistics.paired_difference(self.broken, self.fixed, len(self.kl_nats))
-        return self.points_lost <= limit and (100 * counted.high >= -limit or not self.meaningful)
+        return self.points_lost_high <= limit and (100 * counted.high >= -limit or not self.meaningful)
 
     def is_better_than(self, other: "Judged", by: float = 0.0) -> bool:
         """Whether its mean KL is lower, on the same pictures, by at least this share of the other's and by more
@@ -97,6 +108,7 @@ class Judged:
             "difference_low": difference.low,
             "difference_high": difference.high,
             "points_lost": self.points_lost,
+            "points_lost_high": self.points_lost_high,
             "agree": self.agree / n,
             "mean_kl_nats": self.mean_kl_nats,
         }
