@@ -1,7 +1,7 @@
 """What each variant keeps of the original's accuracy, and what it costs in space and time."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -39,7 +39,7 @@ def cards(db: sqlite3.Connection, subject: Subject, answers: AnswerSet, key: str
     more = [name for name in rows if name not in told]
 
     def draw(names: Sequence[str]) -> None:
-        with st.grid("auto", min_column_width=220, gap="small"):
+        with st.grid("auto", min_column_width=196, gap="small"):
             for name in names:
                 with st.container(border=True, height="stretch", key=f"card-{key}-{name}"):
                     pictures.heading(name, variants.summary(name))
@@ -145,9 +145,11 @@ def offer_to_time(db: sqlite3.Connection, chosen: Choices) -> None:
     )
 
 
-def trade_off(db: sqlite3.Connection, subject: Subject, answers: AnswerSet) -> None:
-    """Accuracy against size or time, for the variants of which both are measured."""
-    rows = gallery.accuracy_rows(db, answers)
+def trade_off(
+    db: sqlite3.Connection, subject: Subject, answers: AnswerSet, names: Collection[str] | None = None
+) -> None:
+    """Accuracy against size or time, for the variants of which both are measured; names: of these alone."""
+    rows = [row for row in gallery.accuracy_rows(db, answers) if names is None or row["variant"] in names]
     timed = gallery.latency_rows(db, subject)
     measured = {
         DISK: {name: row["disk_bytes"] / units.MB for name, row in gallery.size_rows(db, subject).items()},
@@ -157,20 +159,20 @@ def trade_off(db: sqlite3.Connection, subject: Subject, answers: AnswerSet) -> N
     if not available:
         return
     st.subheader("The trade-off", anchor=False)
-    names = {DISK: "disk", TIME: "time"}
+    keys = {DISK: "disk", TIME: "time"}
     cost = address.value_of(
-        address.COST, [names[title] for title in available], names[available[0]], what="cost"
+        address.COST, [keys[title] for title in available], keys[available[0]], what="cost"
     )
     if len(available) > 1:
         st.segmented_control(
             "Cost",
-            [names[title] for title in available],
+            [keys[title] for title in available],
             required=True,
-            format_func={names[title]: title for title in available}.__getitem__,
+            format_func={keys[title]: title for title in available}.__getitem__,
             label_visibility="collapsed",
             **address.mirror(address.COST, cost),
         )
-    title = next(title for title in available if names[title] == cost)
+    title = next(title for title in available if keys[title] == cost)
     table = pd.DataFrame([{**row, _COST: measured[title].get(row["variant"])} for row in rows]).dropna(
         subset=[_COST]
     )

@@ -324,7 +324,7 @@ def _mended(scene: Scene) -> None:
     ids = scene.answers.series_ids
     lost = [scene.telling[(scene.place + i) % len(scene.telling)] for i in range(MENDED_PICTURES)]
     left, right = st.columns([1, 1], gap="large")
-    with left, st.grid("auto", min_column_width=120, gap="small"):
+    with left, st.grid(len(set(lost)), gap="small"):
         for number in dict.fromkeys(lost):
             picture = browse.picture(scene.db, scene.answers.dataset_id, ids, number)
             assert picture is not None
@@ -344,7 +344,8 @@ def _mended(scene: Scene) -> None:
                 f"{100 * (row['top1'] - reference['top1']):+.1f} points against the original",
                 delta_color="off",
             )
-        costs.trade_off(scene.db, scene.chosen.subject, scene.answers)
+        told = (*gallery.FIRST_TOLD, cure)
+        costs.trade_off(scene.db, scene.chosen.subject, scene.answers, told)
 
 
 @dataclass(frozen=True)

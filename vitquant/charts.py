@@ -161,7 +161,7 @@ def trade_off(rows: pd.DataFrame, cost: str, title: str) -> go.Figure:
     plain(figure, 0)
     figure.update_xaxes(title=title, range=[0, largest])
     figure.update_yaxes(
-        range=[-0.04, 1.06],
+        range=[-0.09, 1.06],
         autorange=False,
         tickformat=".0%",
         title="pictures recognised (top-1)",
