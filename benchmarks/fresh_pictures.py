@@ -49,7 +49,7 @@ def main() -> None:
                 command, cwd=paths.PROJECT_ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True
             )
             for row in json.loads(answer.stdout):
-                lost = None if row["difference"] is None else -100 * row["difference"]
+                lost = None if row["difference"] is None else 0.0 - 100 * row["difference"]
                 body.append(
                     [
                         model,

@@ -324,12 +324,12 @@ def _mended(scene: Scene) -> None:
     ids = scene.answers.series_ids
     lost = [scene.telling[(scene.place + i) % len(scene.telling)] for i in range(MENDED_PICTURES)]
     left, right = st.columns([1, 1], gap="large")
-    with left, st.grid(len(set(lost)), gap="small"):
-        for number in dict.fromkeys(lost):
+    with left:
+        for column, number in zip(st.columns(MENDED_PICTURES), dict.fromkeys(lost), strict=False):
             picture = browse.picture(scene.db, scene.answers.dataset_id, ids, number)
             assert picture is not None
             answer = browse.answers_to(scene.db, ids, number).get(name)
-            with st.container(key=f"mended-{number}"):
+            with column, st.container(key=f"mended-{number}"):
                 pictures.thumbnail(root / picture.path, picture)
                 if answer:
                     sign = "✓" if answer.true_rank == 1 else "✗"
