@@ -78,12 +78,14 @@ class Judged:
         error = float(self.probability_lost.std(ddof=1)) / n**0.5 if n > 1 else 0.0
         return self.points_lost + 100 * ONE_SIDED_95 * error
 
-    def keeps(self, limit: float) -> bool:
-        """Whether at most so many points are lost: by the mean probability, its uncertainty included, and the
-        counted answers do not speak against it (the 95% interval of their paired difference reaches up to the
-        limit). With random weights classes are so close to each other that counted answers say nothing."""
+    def keeps(self, limit: float, *, surely: bool = True) -> bool:
+        """Whether at most so many points are lost: by the mean probability, its uncertainty included where that
+        is to be sure, and the counted answers do not speak against it (the 95% interval of their paired difference
+        reaches up to the limit). With random weights classes are so close to each other that counted answers
+        say nothing."""
+        lost = self.points_lost_high if surely else self.points_lost
         counted = statistics.paired_difference(self.broken, self.fixed, len(self.kl_nats))
-        return self.points_lost_high <= limit and (100 * counted.high >= -limit or not self.meaningful)
+        return lost <= limit and (100 * counted.high >= -limit or not self.meaningful)
 
     def is_better_than(self, other: "Judged", by: float = 0.0) -> bool:
         """Whether its mean KL is lower, on the same pictures, by at least this share of the other's and by more
