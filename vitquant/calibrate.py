@@ -273,11 +273,10 @@ def _leave_in_float(search: Search, base: Cure) -> None:
     taken from); the smallest number of the worst that keeps the limit is found by halving; then each of them,
     the least harmful first, is put back to int8 if the limit still holds.
     """
-    ranked = _ranked(search, base)
     as_float = "float16" if search.judge.has_float16 else "float32"
 
     def candidate(left: Sequence[str], step: str) -> bool:
-        cure = replace(base, in_float=tuple(name for name in ranked if name in left))
+        cure = replace(base, in_float=tuple(left))
         judged = search.measure(step, cure)
         kept = judged.keeps(search.limit)
         holds = "holds" if kept else "does not hold"
@@ -287,9 +286,12 @@ def _leave_in_float(search: Search, base: Cure) -> None:
             search.cure, search.judged = cure, judged
         return kept
 
+    search.parameters |= {"left in float": [], "as": as_float}
+    if candidate((), "no layer left in float"):
+        return
+    ranked = _ranked(search, base)
+
     def leaving(count: int) -> bool:
-        if count == 0:
-            return candidate((), "no layer left in float")
         return candidate(ranked[:count], f"the worst {count} of {len(ranked)} layers left in {as_float}")
 
     if not leaving(len(ranked)):
@@ -299,7 +301,7 @@ def _leave_in_float(search: Search, base: Cure) -> None:
             f"{lost:.2g} are lost by the {len(search.judge.classes):,} training pictures that judge. Allow "
             "more (limit=…), or take fp32."
         )
-    too_few, enough = -1, len(ranked)
+    too_few, enough = 0, len(ranked)
     while enough - too_few > 1:
         middle = (too_few + enough) // 2
         too_few, enough = (too_few, middle) if leaving(middle) else (middle, enough)
@@ -308,12 +310,12 @@ def _leave_in_float(search: Search, base: Cure) -> None:
             f"Only with every layer left in {as_float} are at most {search.limit:g} points lost: that is no "
             f"int8 model. Allow more (limit=…), or take {as_float.replace('float32', 'fp32')}."
         )
-    left = list(ranked[:enough])
+    left = ranked[:enough]
     for name in reversed(ranked[:enough]):
         without = [other for other in left if other != name]
         if without != left and candidate(without, f"{_title(search, name)} put back to int8"):
             left = without
-    search.parameters |= {"left in float": left, "as": as_float}
+    search.parameters["left in float"] = left
 
 
 def _ranked(search: Search, base: Cure) -> list[str]:

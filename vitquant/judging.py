@@ -80,9 +80,9 @@ class Judged:
 
     def keeps(self, limit: float, *, surely: bool = True) -> bool:
         """Whether at most so many points are lost: by the mean probability, its uncertainty included where that
-        is to be sure, and the counted answers do not speak against it (the 95% interval of their paired difference
-        reaches up to the limit). With random weights classes are so close to each other that counted answers
-        say nothing."""
+        is to be sure, and the counted answers do not speak against it (the 95% interval of their paired
+        difference reaches up to the limit). With random weights classes are so close to each other that counted
+        answers say nothing."""
         lost = self.points_lost_high if surely else self.points_lost
         counted = statistics.paired_difference(self.broken, self.fixed, len(self.kl_nats))
         return lost <= limit and (100 * counted.high >= -limit or not self.meaningful)
