@@ -14,10 +14,12 @@ pytestmark = pytest.mark.browser
 def measured(page: Page, server: Server) -> None:
     """Diagnose the sample with planted outliers, by the page's own button."""
     visit(page, server, "diagnosis?model=sample_outliers")
+    shipped = page.get_by_text("This came with vitquant")
+    expect(shipped).to_be_visible()
     page.get_by_role("button", name="Diagnose", exact=True).click()
-    heading = page.get_by_role("heading", name="The model, layer by layer")
-    expect(heading).to_be_visible(timeout=4 * PATIENCE_MS)
+    expect(shipped).to_be_hidden(timeout=4 * PATIENCE_MS)
     settled(page)
+    expect(page.get_by_role("heading", name="The model, layer by layer")).to_be_visible()
 
 
 def test_a_click_measures_and_a_click_on_a_layer_explains_it(page: Page, serve: Callable[[], Server]) -> None:
@@ -57,3 +59,11 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(
             for chart in phone.locator(".js-plotly-plot").all():
                 box = chart.bounding_box()
                 assert box and 300 < box["width"] <= 390
+
+
+def test_the_cheapest_mix_for_a_limit_is_found_by_a_click(page: Page, serve: Callable[[], Server]) -> None:
+    visit(page, serve(), "diagnosis?model=sample_outliers&view=cures&cure=qint8_mixed&limit=2")
+    page.get_by_role("button", name="Find the cheapest mix that loses at most 2 points").click()
+    found = page.get_by_text(re.compile(r"^\d+ of 33 layers stay in float"))
+    expect(found).to_be_visible(timeout=4 * PATIENCE_MS)
+    expect(page.get_by_text("no layer left in float").first).to_be_attached()  # the first candidate of the trail
