@@ -21,6 +21,7 @@ from playwright.sync_api import sync_playwright
 
 from tests.browser.conftest import CHROMIUM, FLAGS, SETTLED
 from vitquant import browse, catalog, database, gallery, jobs, machine, notebook, paths, shipped
+from vitquant.commands import NOTEBOOK_VARIANTS
 from vitquant.gallery import Subject
 from vitquant.measurements import ExportRequest, LatencyRequest, ProfileRequest, SizeRequest
 from vitquant.variants import RECIPES
@@ -95,7 +96,7 @@ def measure() -> None:
     threads = machine.default_threads()
     usual = LatencyRequest(model, "bundled", variants, ("1x70", "8x70"), (threads,), 5.0)
     sweep = replace(usual, shapes=("1x70", "2x70", "4x70", "8x70", "16x70", "1x224"), threads=(1, threads))
-    notebooks = SizeRequest(notebook.MODEL, "random", variants)
+    notebooks = SizeRequest(notebook.MODEL, "random", NOTEBOOK_VARIANTS)
     export = ExportRequest("sample", "bundled", ("float16",), "program", shipped.DATASET)
     with database.opened() as db:
         for first in (notebooks, export):
