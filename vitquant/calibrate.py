@@ -267,13 +267,14 @@ def _mean_errors(search: Search) -> dict[str, np.ndarray]:
 
 
 def _leave_in_float(search: Search, base: Cure) -> None:
-    """The fewest layers left in float that keep the limit, and of them none that can do without.
+    """The fewest layers left in float that keep the limit surely, and of them none that can do without.
 
     Layers are ranked by what each costs alone (the KL divergence to fp32, on the pictures that the ranges are
     taken from); the smallest number of the worst that keeps the limit is found by halving; then each of them,
     the least harmful first, is put back to int8 if the limit still holds.
     """
     as_float = "float16" if search.judge.has_float16 else "float32"
+    begun = len(search.trail)
 
     def candidate(left: Sequence[str], step: str) -> bool:
         cure = replace(base, in_float=tuple(left))
@@ -311,11 +312,14 @@ def _leave_in_float(search: Search, base: Cure) -> None:
             f"int8 model. Allow more (limit=…), or take {as_float.replace('float32', 'fp32')}."
         )
     left = ranked[:enough]
-    for name in reversed(ranked[:enough]):
+    for name in reversed(ranked[: enough - 1]):  # without the last of them the halving has tried it
         without = [other for other in left if other != name]
-        if without != left and candidate(without, f"{_title(search, name)} put back to int8"):
+        if candidate(without, f"{_title(search, name)} put back to int8"):
             left = without
     search.parameters["left in float"] = left
+    for row in search.trail[begun:]:
+        if row["kept"] and row["in_float"] > len(left):
+            row |= {"kept": False, "why": f"{row['why']}, with fewer in float as well"}
 
 
 def _ranked(search: Search, base: Cure) -> list[str]:

@@ -220,6 +220,7 @@ def outcome(trail: Sequence[Row], limit: float | None) -> str:
     allowed = "" if limit is None else f", where {limit:g} may be"
     lost = f"{taken['points_lost']:.2f}"
     points = f"**{lost} points** are lost" if taken["points_lost"] > 0 else "**no points** are lost"
+    points += f" (95% sure: at most {max(taken['points_lost_high'], 0.0):.2f})"
     most = max(trail, key=lambda row: row["in_float"])
     beside = (
         f", where they would take {units.bytes_words(most['weight_bytes'], units.MB)} with {most['in_float']} "

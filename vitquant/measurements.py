@@ -424,6 +424,7 @@ class CalibrationRequest:
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         room.check_memory(self.model, self.kind)
         found = fits.obtain(db, *self._of(), journal.progress)
+        journal.progress(1, 1, "")  # how many candidates there are to be is not known before
         return [row for fit in found.values() for row in fit.rows()]
 
 
