@@ -146,9 +146,14 @@ def offer_to_time(db: sqlite3.Connection, chosen: Choices) -> None:
 
 
 def trade_off(
-    db: sqlite3.Connection, subject: Subject, answers: AnswerSet, names: Collection[str] | None = None
+    db: sqlite3.Connection,
+    subject: Subject,
+    answers: AnswerSet,
+    names: Collection[str] | None = None,
+    height: int | None = None,
 ) -> None:
-    """Accuracy against size or time, for the variants of which both are measured; names: of these alone."""
+    """Accuracy against size or time, for the variants of which both are measured. names: of these alone.
+    height: of the chart in pixels, where there is room for nothing else; then against size, if measured."""
     rows = [row for row in gallery.accuracy_rows(db, answers) if names is None or row["variant"] in names]
     timed = gallery.latency_rows(db, subject)
     measured = {
@@ -158,11 +163,23 @@ def trade_off(
     available = [title for title, costs in measured.items() if any(row["variant"] in costs for row in rows)]
     if not available:
         return
+    title = available[0] if height else _chosen_cost(available)
+    table = pd.DataFrame([{**row, _COST: measured[title].get(row["variant"])} for row in rows]).dropna(
+        subset=[_COST]
+    )
+    st.plotly_chart(
+        charts.trade_off(table, _COST, title, height),
+        config=charts.CONFIG,
+        alt=charts.trade_off_alt(table, _COST, title),
+        key="trade-off",
+    )
+
+
+def _chosen_cost(available: Sequence[str]) -> str:
+    """The heading, and the cost that the visitor wants to see, DISK or TIME."""
     st.subheader("The trade-off", anchor=False)
     keys = {DISK: "disk", TIME: "time"}
-    cost = address.value_of(
-        address.COST, [keys[title] for title in available], keys[available[0]], what="cost"
-    )
+    cost = address.value_of(address.COST, [keys[title] for title in available], keys[available[0]], what="cost")
     if len(available) > 1:
         st.segmented_control(
             "Cost",
@@ -172,13 +189,4 @@ def trade_off(
             label_visibility="collapsed",
             **address.mirror(address.COST, cost),
         )
-    title = next(title for title in available if keys[title] == cost)
-    table = pd.DataFrame([{**row, _COST: measured[title].get(row["variant"])} for row in rows]).dropna(
-        subset=[_COST]
-    )
-    st.plotly_chart(
-        charts.trade_off(table, _COST, title),
-        config=charts.CONFIG,
-        alt=charts.trade_off_alt(table, _COST, title),
-        key="trade-off",
-    )
+    return next(title for title in available if keys[title] == cost)

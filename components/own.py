@@ -128,7 +128,8 @@ def _one(db: sqlite3.Connection, chosen: Choices, content: bytes, name: str, pla
 def _answers(db: sqlite3.Connection, chosen: Choices, content: bytes, png: bytes) -> dict[str, OwnAnswer]:
     """Every variant's answer, computed once in a visit."""
     subject = chosen.subject
-    key = (hashlib.sha256(content).hexdigest(), subject.model, chosen.today.weights_digest, subject.image_size)
+    ready = tuple(ready_variants(db, subject))
+    key = (hashlib.sha256(content).hexdigest(), subject, chosen.today.weights_digest, ready)
     kept = st.session_state.setdefault(_ANSWERS, {})
     if key not in kept:
         worker = server.prediction_worker()
@@ -138,7 +139,7 @@ def _answers(db: sqlite3.Connection, chosen: Choices, content: bytes, png: bytes
             kept[key] = worker.predict_own(
                 model=subject.model,
                 weights=subject.weights,
-                variants=ready_variants(db, subject),
+                variants=ready,
                 png=png,
                 image_size=subject.image_size,
                 dataset=subject.dataset,

@@ -15,7 +15,7 @@ import streamlit as st
 from components import choices, readonly
 from vitquant import charts, database, gallery, jobs, run_charts, runs, sequential, wording, worker
 from vitquant.errors import Busy, VitquantError
-from vitquant.measurements import Request
+from vitquant.measurements import CalibrationRequest, Request
 from vitquant.runs import Run
 
 _ACTIVE = "queue:active"
@@ -231,13 +231,16 @@ def _stopped(run: Run) -> None:
     with st.container(key=f"run-{run.id}"):
         words, buttons = st.columns([5, 2], vertical_alignment="center")
         far = f", {run.done:,} of {run.total:,} done" if run.total else ""
-        words.markdown(f"**Run {run.id}** is {run.state}{far} · {title(run)}")
+        state = "has failed" if run.state == "failed" else f"is {run.state}"
+        words.markdown(f"**Run {run.id}** {state}{far} · {title(run)}")
         if run.message:
             words.caption(run.message)
         if readonly.is_on():
             return
         with buttons.container(horizontal=True):
-            st.button("Continue", key=f"continue-{run.id}", on_click=_act, args=(jobs.resume, run.id))
+            # A calibration keeps nothing that it could go on from.
+            again = "Try again" if run.kind == CalibrationRequest.kind else "Continue"
+            st.button(again, key=f"continue-{run.id}", on_click=_act, args=(jobs.resume, run.id))
             st.button(
                 "Forget",
                 key=f"forget-{run.id}",

@@ -5,7 +5,7 @@ import sqlite3
 import streamlit as st
 
 from components import readonly
-from vitquant import database, digest_cache, gallery, jobs, paths, runs, sample, shipped, weights
+from vitquant import database, datasets, digest_cache, gallery, jobs, paths, runs, sample, shipped, weights
 from vitquant.errors import VitquantError
 from vitquant.worker import PredictionWorker
 
@@ -41,10 +41,10 @@ def _sample_problem(store: str, changed_ns: tuple[int, ...]) -> str | None:
 
 def todays_pictures(db: sqlite3.Connection, dataset: str) -> tuple[int, str]:
     """The dataset's id in the store and its digest, looked through again only where a folder has changed."""
-    found = _looked_through(dataset, gallery.fingerprint(dataset), str(paths.store_file()))
+    found = _looked_through(dataset, datasets.fingerprint(dataset), str(paths.store_file()))
     if not gallery.is_registered(db, *found):  # the store was moved away meanwhile
         _looked_through.clear()
-        found = _looked_through(dataset, gallery.fingerprint(dataset), str(paths.store_file()))
+        found = _looked_through(dataset, datasets.fingerprint(dataset), str(paths.store_file()))
     return found
 
 

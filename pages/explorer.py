@@ -317,7 +317,7 @@ def _answer(name: str, prediction: Prediction | None, reference: Prediction | No
     pictures.heading(name, _summary(name))
     if prediction is None:
         reason = why_unavailable(name, machine.engine()) if name in RECIPES else None
-        st.caption(reason or "Not measured for this picture under these conditions.")
+        st.caption(reason or _why_not(name))
         return
     st.markdown("✓ right" if prediction.true_rank == 1 else f"✗ wrong: {_instead(prediction)}")
     pictures.top5(name, prediction, picture.class_index)
@@ -333,6 +333,12 @@ def _answer(name: str, prediction: Prediction | None, reference: Prediction | No
         st.caption(
             f"The true class comes at place {prediction.true_rank}, with {prediction.true_probability:.2g}."
         )
+
+
+def _why_not(name: str) -> str:
+    if name in variants.calibrated():
+        return "Not measured for this picture: the Cures on the Diagnosis page calibrate it for this model."
+    return "Not measured for this picture under these conditions."
 
 
 def _change_from(reference: Prediction, prediction: Prediction) -> str:

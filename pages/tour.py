@@ -307,45 +307,53 @@ def _why(scene: Scene) -> None:
 # 7: and mended
 
 MENDED_PICTURES = 3
+CHART_HEIGHT = 250
+"""In pixels: what a projector has left beneath the words."""
 
 
 def _mended(scene: Scene) -> None:
     cure = gallery.cure_of(scene.answers)
     assert cure is not None
-    st.markdown(
-        "The cure is arithmetic. Before each layer the loud channels are **turned down**, and the layer's own "
-        "weights turned up by as much: on paper the same model, to the last digit that matters. Now the ruler "
-        "fits everybody, and 8 bits are enough. How far to turn was found on training pictures; none of these "
-        "is among them."
-    )
-    is_mended = st.toggle("Mend it", key="tour:mended")
+    above, beside = st.columns([3, 1], gap="large")
+    with above:
+        st.markdown(
+            "The cure is arithmetic. Before each layer the loud channels are **turned down**, and the layer's "
+            "own weights turned up by as much: on paper the same model. Now the ruler fits everybody, and 8 "
+            "bits are enough. How far to turn was found on training pictures; none of these is among them."
+        )
+        is_mended = st.toggle("Mend it", key="tour:mended")
     name = cure if is_mended else INT8
+    rows = {row["variant"]: row for row in gallery.accuracy_rows(scene.db, scene.answers)}
+    if {REFERENCE, name} <= set(rows):
+        row, reference = rows[name], rows[REFERENCE]
+        beside.metric(
+            "pictures recognised",
+            f"{row['top1']:.1%}",
+            f"{100 * (row['top1'] - reference['top1']):+.1f} points from the original",
+            delta_color="off",
+        )
+    left, right = st.columns([1, 1], gap="large")
+    with left:
+        _lost_ones(scene, name)
+    with right:
+        told = (*gallery.FIRST_TOLD, cure)
+        costs.trade_off(scene.db, scene.chosen.subject, scene.answers, told, CHART_HEIGHT)
+
+
+def _lost_ones(scene: Scene, name: str) -> None:
+    """Pictures that int8 lost, with this variant's answers."""
     root = datasets.folder(scene.chosen.subject.dataset) / "val"
     ids = scene.answers.series_ids
     lost = [scene.telling[(scene.place + i) % len(scene.telling)] for i in range(MENDED_PICTURES)]
-    left, right = st.columns([1, 1], gap="large")
-    with left:
-        for column, number in zip(st.columns(MENDED_PICTURES), dict.fromkeys(lost), strict=False):
-            picture = browse.picture(scene.db, scene.answers.dataset_id, ids, number)
-            assert picture is not None
-            answer = browse.answers_to(scene.db, ids, number).get(name)
-            with column, st.container(key=f"mended-{number}"):
-                pictures.thumbnail(root / picture.path, picture)
-                if answer:
-                    sign = "✓" if answer.true_rank == 1 else "✗"
-                    st.markdown(f"{sign} {pictures.class_title(answer.indices[0])}")
-    with right:
-        rows = {row["variant"]: row for row in gallery.accuracy_rows(scene.db, scene.answers)}
-        if {REFERENCE, name} <= set(rows):
-            row, reference = rows[name], rows[REFERENCE]
-            st.metric(
-                "pictures recognised",
-                f"{row['top1']:.1%}",
-                f"{100 * (row['top1'] - reference['top1']):+.1f} points against the original",
-                delta_color="off",
-            )
-        told = (*gallery.FIRST_TOLD, cure)
-        costs.trade_off(scene.db, scene.chosen.subject, scene.answers, told)
+    for column, number in zip(st.columns(MENDED_PICTURES), dict.fromkeys(lost), strict=False):
+        picture = browse.picture(scene.db, scene.answers.dataset_id, ids, number)
+        assert picture is not None
+        answer = browse.answers_to(scene.db, ids, number).get(name)
+        with column, st.container(key=f"mended-{number}"):
+            pictures.thumbnail(root / picture.path, picture)
+            if answer:
+                sign = "✓" if answer.true_rank == 1 else "✗"
+                st.markdown(f"{sign} {pictures.class_title(answer.indices[0])}")
 
 
 @dataclass(frozen=True)

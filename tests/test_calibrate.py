@@ -32,9 +32,10 @@ from vitquant import (
     weights,
 )
 from vitquant.cure import Cure
-from vitquant.dinov2 import Divide, FullRangeLinear
+from vitquant.dinov2 import Divide
 from vitquant.errors import InputError
 from vitquant.fits import Fit
+from vitquant.full_range import FullRangeLinear
 from vitquant.judging import Judge, Judged, Pictures
 
 OUTLIERS = "sample_outliers"

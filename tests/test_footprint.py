@@ -6,11 +6,13 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from vitquant import footprint, machine, models, variants
+from vitquant.cure import Cure
 from vitquant.weights import Weights
 
 MIB = 2**20
@@ -23,11 +25,13 @@ def _engine_restored() -> Iterator[None]:
     torch.backends.quantized.engine = before
 
 
-def build_here(model: nn.Module, name: str) -> nn.Module:
+def build_here(model: nn.Module, name: str, found: Cure | None = None) -> nn.Module:
+    """found: what the calibration of a calibrated variant has found; the others are built without."""
     reason = variants.why_unavailable(name, machine.engine())
     if reason:
         pytest.skip(reason)
-    return variants.build(model, name, machine.engine())
+    cure = found or Cure() if variants.recipe(name).is_calibrated else None
+    return variants.build(model, name, machine.engine(), cure)
 
 
 def small(bias: bool = True) -> nn.Module:
@@ -39,7 +43,8 @@ LAYER_NORM = 4 * 2 * 20
 
 @pytest.mark.parametrize("name", variants.RECIPES)
 def test_disk_bytes_are_those_of_a_real_file(name: str, tmp_path: Path) -> None:
-    model = build_here(small(), name)
+    found = Cure(per_channel=True, full_range=True, bias={"0": np.ones(20, np.float32)})
+    model = build_here(small(), name, found)
     file = tmp_path / "model.pt"
     with file.open("wb") as opened:
         torch.save(model.state_dict(), opened)
@@ -65,7 +70,13 @@ def test_counting_keeps_no_copy_of_the_file() -> None:
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(
-    ("name", "weight_and_scales"), [("fp32", 0), ("qint8", 600 * 1 + 4 + 4), ("float16", 600 * 2)]
+    ("name", "weight_and_scales"),
+    [
+        ("fp32", 0),
+        ("qint8", 600 * 1 + 4 + 4),
+        ("float16", 600 * 2),
+        ("qint8_channel", 600 * 1 + 20 * (4 + 4)),
+    ],
 )
 def test_packed_bytes_by_hand(name: str, weight_and_scales: int, bias: bool) -> None:
     measured = footprint.measure(build_here(small(bias), name))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import drawn
-from vitquant import accuracy, gallery, predictions, runs
+from vitquant import accuracy, datasets, gallery, predictions, runs
 from vitquant.gallery import Conditions
 
 
@@ -97,8 +97,8 @@ def test_finished_runs_of_this_model_only(db: sqlite3.Connection) -> None:
 
 
 def test_a_new_picture_changes_the_fingerprint(plan: accuracy.Plan, data_dir: Path) -> None:
-    before = gallery.fingerprint(drawn.DATASET)
-    assert gallery.fingerprint(drawn.DATASET) == before
+    before = datasets.fingerprint(drawn.DATASET)
+    assert datasets.fingerprint(drawn.DATASET) == before
     wnid = next(iter(drawn.DRAWINGS))
     drawn.draw(wnid, 99).save(data_dir / drawn.DATASET / "val" / wnid / "099.png")
-    assert gallery.fingerprint(drawn.DATASET) != before
+    assert datasets.fingerprint(drawn.DATASET) != before

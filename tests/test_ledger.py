@@ -4,14 +4,19 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from tests.test_footprint import build_here
-from vitquant import footprint, ledger, machine, models, variants
+from vitquant import footprint, ledger, machine, models, notebook, variants
+from vitquant.cure import Cure
 from vitquant.ledger import Entry
 from vitquant.weights import resolve
+
+NOTEBOOKS = [str(row["variant"]) for row in notebook.SIZE]
+"""The variants that the notebook had."""
 
 MODELS = {"sample_outliers": "bundled", "dinov2_vits14_lc": "random"}
 
@@ -21,18 +26,49 @@ def model(request: pytest.FixtureRequest) -> nn.Module:
     return models.load(resolve(request.param, MODELS[request.param]))
 
 
+IN_FLOAT = ("blocks.0.mlp.fc2", "linear_head")
+
+
+def mended(model: nn.Module) -> Cure:
+    """A little of everything that a calibration may find."""
+    width = model.norm.weight.numel()
+    return Cure(
+        smooth={"blocks.1.attn.qkv": np.full(width, 2, np.float32)},
+        bias={"blocks.2.mlp.fc1": np.ones(4 * width, np.float32)},
+        per_channel=True,
+        full_range=True,
+        in_float=IN_FLOAT,
+    )
+
+
 def memory_by_hand(model: nn.Module, name: str) -> int:
     """What a variant's tensors take, counted from the float32 model alone."""
-    linear = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
-    weights = sum(layer.weight.numel() for layer in linear)
-    others = sum(parameter.numel() for parameter in model.parameters()) - weights
-    scales = 8 * len(linear) if name == "qint8" else 0
-    return 4 * others + {"fp32": 4, "qint8": 1, "float16": 2}[name] * weights + scales
+    linear = {key: layer for key, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    others = sum(p.numel() for p in model.parameters()) - sum(one.weight.numel() for one in linear.values())
+    whole = {"fp32": 4, "float16": 2, "bfloat16": 2}
+    if name in whole:
+        weights = sum(layer.weight.numel() for layer in linear.values())
+        return (2 if name == "bfloat16" else 4) * others + whole[name] * weights
+    total = 4 * others
+    for key, layer in linear.items():
+        if variants.recipe(name).is_calibrated and key in IN_FLOAT:
+            total += (2 if variants.has_float16(machine.engine()) else 4) * layer.weight.numel()
+        else:
+            scales = 1 if name == "qint8" else layer.out_features
+            total += layer.weight.numel() + 8 * scales
+    return total
 
 
-@pytest.mark.parametrize("name", variants.RECIPES)
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        *(("sample_outliers", name) for name in variants.RECIPES),
+        *(("dinov2_vits14_lc", name) for name in NOTEBOOKS),
+    ],
+    indirect=["model"],
+)
 def test_the_sums_close_to_the_byte(model: nn.Module, name: str, tmp_path: Path) -> None:
-    variant = build_here(model, name)
+    variant = build_here(model, name, mended(model))
     measured = footprint.measure(variant)
     found = ledger.total(measured.entries)
     assert found.memory_bytes == measured.total_bytes == memory_by_hand(model, name)

@@ -11,8 +11,9 @@ from torch import nn
 
 from vitquant import catalog, cure, layers, machine, models, packing, predict, variants, weights
 from vitquant.cure import Cure
-from vitquant.dinov2 import Divide, FullRangeLinear, LinearClassifier
+from vitquant.dinov2 import Divide, LinearClassifier
 from vitquant.errors import InputError
+from vitquant.full_range import FullRangeLinear
 
 OF_SAMPLE = layers.of(catalog.model("sample"))
 N = 2
@@ -146,7 +147,6 @@ def test_what_saturates_is_what_the_cpu_says_of_itself() -> None:
     if not {"AVX-512 VNNI", "AMX int8"} & set(features) and "AVX-VNNI" in features:
         pytest.skip("which kernel torch takes with AVX-VNNI alone is not known")
     torch.backends.quantized.engine = "x86"
-    packing.saturates.cache_clear()
     assert packing.saturates() is not bool({"AVX-512 VNNI", "AMX int8"} & set(features))
 
 

@@ -1,5 +1,6 @@
 """The notebook's riddle: its table reproduced, and every step from there to the true figures."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -7,19 +8,28 @@ from torch import nn
 
 from tests.test_cli import vitquant
 from tests.test_footprint import build_here
+from tests.test_ledger import NOTEBOOKS, mended
 from vitquant import footprint, models, notebook, riddle, variants
 from vitquant.riddle import Line
 from vitquant.weights import resolve
 
 
-def rows_of(model: nn.Module) -> list[dict[str, Any]]:
-    return [{"variant": name, **footprint.measure(build_here(model, name)).row()} for name in variants.RECIPES]
+def rows_of(model: nn.Module, names: Iterable[str]) -> list[dict[str, Any]]:
+    return [
+        {"variant": name, **footprint.measure(build_here(model, name, mended(model))).row()} for name in names
+    ]
 
 
 @pytest.fixture(scope="module")
 def rows() -> list[dict[str, Any]]:
     """The sizes of the notebook's model; its values do not matter."""
-    return rows_of(models.load(resolve(notebook.MODEL, "random")))
+    return rows_of(models.load(resolve(notebook.MODEL, "random")), NOTEBOOKS)
+
+
+@pytest.fixture(scope="module")
+def rows_of_all() -> list[dict[str, Any]]:
+    """The sizes of every variant there is, of a small model."""
+    return rows_of(models.load(resolve("sample_outliers")), variants.RECIPES)
 
 
 def test_the_notebooks_figures_come_out_here(rows: list[dict[str, Any]]) -> None:
@@ -33,12 +43,15 @@ def test_the_notebooks_figures_come_out_here(rows: list[dict[str, Any]]) -> None
 
 
 @pytest.mark.parametrize("lines_of", [riddle.memory_lines, riddle.disk_lines])
-def test_the_steps_add_up_to_the_byte(rows: list[dict[str, Any]], lines_of: Any) -> None:
+@pytest.mark.parametrize("measured", ["rows", "rows_of_all"])
+def test_the_steps_add_up_to_the_byte(measured: str, lines_of: Any, request: pytest.FixtureRequest) -> None:
+    rows = request.getfixturevalue(measured)
     lines: list[Line] = lines_of(rows)
     *steps, end = lines
     assert end.is_sum
     assert not any(step.is_sum for step in steps)
-    for name in variants.RECIPES:
+    assert set(end.amounts) == {row["variant"] for row in rows}
+    for name in end.amounts:
         assert sum(step.amounts[name] for step in steps) == end.amounts[name]
     assert "not accounted for" not in [line.title for line in lines]
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from vitquant import (
+    activations,
     catalog,
     composed,
     judging,
@@ -21,6 +22,7 @@ from vitquant import (
     models,
     packing,
     sensitivity,
+    side_by_side,
     smoothing,
     variants,
 )
@@ -94,12 +96,12 @@ class Search:
         change = f"mean KL {before_kl:.3g} before, {after_kl:.3g} with it"
         if by < 0:
             kept = not self.judged.is_better_than(after, -by)
-            why = f"{change}: it saves time" if kept else f"{change}: too much for the time it saves"
+            why = f"{change}: less to compute" if kept else f"{change}: too much for what it saves"
         else:
             kept = after.is_better_than(self.judged, by)
-            why = change if kept else f"{change}: no more than chance"
+            why = change if kept else f"{change}: within one standard error"
             if not kept and by and after.is_better_than(self.judged):
-                why = f"{change}: too little for the time it takes"
+                why = f"{change}: too little for one more operation"
         self.decide(kept, why)
         if kept:
             self.cure, self.judged = candidate, after
@@ -139,7 +141,9 @@ def carry_out(
     pictures = judging.read(chosen)
     model = models.load(source)
     with composed.cores() as cores:
-        seen = judging.seen(model, pictures.fitted_to, of_model, cores, source.model)
+        seen = side_by_side.reaching(model, of_model, pictures.fitted_to, cores)
+        for layer in of_model:
+            activations.check(seen[layer.name], layer, source.model)
         reached = {name: ranges(of, _weight_of(model, name).numpy()) for name, of in seen.items()}
         has_float16, is_random = variants.has_float16(engine), source.source == "random"
         judge = Judge(model, of_model, pictures, cores, has_float16=has_float16, random=is_random)
@@ -184,7 +188,10 @@ def best(search: Search) -> None:
     search.attempt("mean errors taken off the biases", corrected)
     # A cured model rests on a dozen candidates, not on the luckiest of many mixes: its own figure counts.
     if search.judged is not None and not search.judged.keeps(search.limit, surely=False):
-        _leave_in_float(search, search.cure)
+        try:
+            _leave_in_float(search, search.cure, surely=False)
+        except InputError as error:  # what was found is still the best there is
+            search.parameters["limit"] = str(error)
     search.parameters |= {
         "weights": "a scale for each row" if search.cure.per_channel else "one scale a layer",
         "layer scales": "folded into the weights" if search.cure.fold_layer_scale else "as they are",
@@ -258,7 +265,7 @@ def _mean_errors(search: Search) -> dict[str, np.ndarray]:
         composed.with_layers(floats, {one.name: watched(one.name) for one in judge.of_model})(inputs[part])
         return found
 
-    parts = judge.cores.map(on_some, len(inputs), judging.at_once(judge.model, inputs))
+    parts = judge.cores.map(on_some, len(inputs), side_by_side.at_once(judge.model, inputs))
     means = {}
     for name in parts[0]:
         sums, counts = zip(*(part[name] for part in parts), strict=True)
@@ -266,7 +273,7 @@ def _mean_errors(search: Search) -> dict[str, np.ndarray]:
     return means
 
 
-def _leave_in_float(search: Search, base: Cure) -> None:
+def _leave_in_float(search: Search, base: Cure, *, surely: bool = True) -> None:
     """The fewest layers left in float that keep the limit surely, and of them none that can do without.
 
     Layers are ranked by what each costs alone (the KL divergence to fp32, on the pictures that the ranges are
@@ -279,7 +286,7 @@ def _leave_in_float(search: Search, base: Cure) -> None:
     def candidate(left: Sequence[str], step: str) -> bool:
         cure = replace(base, in_float=tuple(left))
         judged = search.measure(step, cure)
-        kept = judged.keeps(search.limit)
+        kept = judged.keeps(search.limit, surely=surely)
         holds = "holds" if kept else "does not hold"
         lost = f"{judged.points_lost:.2f} points lost, {judged.points_lost_high:.2f} at most"
         search.decide(kept, f"{lost}: the limit of {search.limit:g} {holds}")
@@ -288,6 +295,8 @@ def _leave_in_float(search: Search, base: Cure) -> None:
         return kept
 
     search.parameters |= {"left in float": [], "as": as_float}
+    if search.judge.random:
+        search.parameters["limit"] = "says nothing of random weights, which believe in no class"
     if candidate((), "no layer left in float"):
         return
     ranked = _ranked(search, base)
@@ -328,7 +337,7 @@ def _ranked(search: Search, base: Cure) -> list[str]:
     inputs = judge.pictures.fitted_to
     search.tell(len(search.trail), "what each layer costs alone")
     floats, variant = packing.floats_of(judge.model, base), judge.build(base)
-    size = judging.at_once(floats, inputs)
+    size = side_by_side.at_once(floats, inputs)
     logits = torch.cat(judge.cores.map(lambda part: floats(inputs[part]), len(inputs), size)).numpy()
     tokens = torch.cat(judge.cores.map(lambda part: floats.embed(inputs[part]), len(inputs), size))
     answers = sensitivity.Answers(logits, logits.argmax(axis=1))

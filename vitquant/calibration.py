@@ -3,6 +3,7 @@
 The first of a seeded order give the activations' ranges; the next ones judge what was tried. Imports no torch.
 """
 
+import functools
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,6 +20,9 @@ FEWEST = 8
 
 JUDGES = 256
 """Pictures that candidates are judged on, at most: where a dataset has fewer left, all of them."""
+
+HELD_BYTES = 2 * 10**9
+"""What all pictures may take in memory as the model takes them: 3 x 4 bytes a pixel."""
 
 FALLBACK = "sample"
 """Whose training pictures serve where a dataset has none here."""
@@ -80,11 +84,20 @@ def choose(db: sqlite3.Connection, dataset: str, image_size: int, settings: Mapp
     pictures, seed = int(settings["pictures"]), int(settings["seed"])
     if pictures < FEWEST:
         raise InputError(
-            f"{pictures} calibration pictures are too few to tell which channels stand out: take {FEWEST} or "
-            "more (pictures=64 is usual)."
+            f"{pictures} calibration pictures are too few to rely on, whatever the model: take {FEWEST} or "
+            "more (64 is usual). What fewer are worth for this model, `calibrate --study` measures."
         )
-    source = datasets.open_dataset(*source_of(dataset))
-    order = datasets.evaluation_order(source, seed)[: pictures + JUDGES]
+    held = 12 * image_size**2 * (pictures + JUDGES)
+    if held > HELD_BYTES:
+        raise InputError(
+            f"{pictures:,} calibration pictures of {image_size} pixels are more than are held in memory: take "
+            f"{max(FEWEST, HELD_BYTES // (12 * image_size**2) - JUDGES):,} or fewer, or smaller ones."
+        )
+    name, split = source_of(dataset)
+    root = datasets.folder(name) / split
+    as_it_is = datasets.fingerprint(name, split) if root.is_dir() else ()
+    source, whole = _in_order(name, split, seed, root, as_it_is)
+    order = whole[: pictures + JUDGES]
     if len(order) < pictures + FEWEST:
         there = len(source.examples)
         remedy = f"Take pictures={there // 2}."
@@ -106,6 +119,13 @@ def choose(db: sqlite3.Connection, dataset: str, image_size: int, settings: Mapp
         image_size=image_size,
     )
     return Chosen(found, source, examples)
+
+
+@functools.lru_cache(maxsize=8)
+def _in_order(name: str, split: str, seed: int, root: Path, as_it_is: object) -> tuple[Dataset, list[int]]:
+    """A dataset with its seeded order, listed once for as long as its folders stay as they are."""
+    opened = datasets.open_dataset(name, split)
+    return opened, datasets.evaluation_order(opened, seed)
 
 
 def source_of(dataset: str) -> tuple[str, str]:

@@ -14,13 +14,25 @@ def text(rows: Sequence[Row]) -> str:
     for fit in (row for row in rows if row["part"] == "fit"):
         found = "; ".join(f"{name}: {_plain(value)}" for name, value in fit["parameters"].items())
         trail = [row for row in rows if row["part"] == "candidate" and row["variant"] == fit["variant"]]
-        titles = ["step", "KL (nats)", "top-1", "points lost", "broken", "fixed", "weights (MB)", "", "because"]
+        titles = [
+            "step",
+            "KL (nats)",
+            "top-1",
+            "points lost",
+            "at most",
+            "broken",
+            "fixed",
+            "weights (MB)",
+            "",
+            "because",
+        ]
         body = [
             [
                 row["step"],
                 f"{row['mean_kl_nats']:.3g}",
                 f"{row['top1']:.1%}",
                 f"{row['points_lost']:+.2f}",
+                f"{row['points_lost_high']:+.2f}",
                 row["broken"],
                 row["fixed"],
                 f"{row['weight_bytes'] / 1e6:.2f}",
@@ -31,6 +43,11 @@ def text(rows: Sequence[Row]) -> str:
         ]
         head = f"{fit['variant']}: {found}\nCalibrated on {fit['calibrated_on']}."
         blocks.append(f"{head}\n{table(titles, body)}" if body else head)
+    if blocks:
+        blocks.append(
+            "Points lost: by how much the mean probability of the right class falls, in percentage points, "
+            "which is finer than counting answers; at most: 95% sure. A limit is kept where that is within it."
+        )
     return "\n\n".join(blocks)
 
 

@@ -100,10 +100,11 @@ def accuracy_alt(rows: pd.DataFrame) -> str:
     return f"Accuracy. {'; '.join(parts)}."
 
 
-def trade_off(rows: pd.DataFrame, cost: str, title: str) -> go.Figure:
+def trade_off(rows: pd.DataFrame, cost: str, title: str, height: int | None = None) -> go.Figure:
     """What each variant keeps (top-1 with its 95% interval, upwards) against what it costs (to the right).
 
-    rows: as accuracy.rows gives them, with a column named by cost, in the unit that the title names.
+    rows: as accuracy.rows gives them, with a column named by cost, in the unit that the title names. height: in
+    pixels, unless the usual one.
     """
     figure = go.Figure()
     largest = rows[cost].max() * 1.12
@@ -124,6 +125,7 @@ def trade_off(rows: pd.DataFrame, cost: str, title: str) -> go.Figure:
             mode="markers+text",
             text=[row["variant"]],
             textposition=f"{('top', 'bottom', 'middle')[beneath % 3]} {side}",
+            cliponaxis=False,  # a name at the upper edge is read in full
             marker={"symbol": look.symbol, "size": 14 + 9 * hidden_by, "color": look.colour},
             error_y={
                 "type": "data",
@@ -170,7 +172,7 @@ def trade_off(rows: pd.DataFrame, cost: str, title: str) -> go.Figure:
         zeroline=False,
         tickfont={"size": 12},
     )
-    figure.update_layout(height=340)
+    figure.update_layout(height=height or 340)
     return figure
 
 

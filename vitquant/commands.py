@@ -197,7 +197,7 @@ def size_command(options: argparse.Namespace) -> None:
 
 def export_command(options: argparse.Namespace) -> None:
     wanted = formats.format_of(options.format)
-    variant = options.variant or (wanted.variants or ("fp32",))[0]
+    variant = variants.recipe(options.variant or (wanted.variants or ("fp32",))[0]).name
     variants.check_available((variant,), machine.engine())
     formats.check(wanted.name, variant)
     out = exports.check_out(options.out)
@@ -243,6 +243,7 @@ def diagnose_command(options: argparse.Namespace) -> None:
     from vitquant import diagnosis_tables
 
     variants.check_available((options.variant,), machine.engine())
+    options.variant = variants.recipe(options.variant).name
     # What is missing is said before anything is downloaded.
     diagnosis.opened(options.model, options.dataset, options.pictures, options.image_size, (options.variant,))
     _measure(

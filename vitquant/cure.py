@@ -1,7 +1,8 @@
 """What is done to a float32 model on its way to int8, beyond the notebook's recipe: plain data, no torch.
 
 A recipe that is calibrated finds one of these for the weights it is given; building the variant from it is then
-a matter of arithmetic, the same on every machine.
+a matter of arithmetic. (Where the CPU has no room for 8-bit activations they keep to 7; where the engine has no
+float16, layers stay in float32.)
 """
 
 import io

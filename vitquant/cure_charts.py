@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from vitquant import charts, units
+from vitquant import charts, cure_words, units
 from vitquant.accuracy import REFERENCE
 from vitquant.charts import VariantStyle
 
@@ -62,7 +62,7 @@ def kept(rows: Sequence[Row], sizes: Mapping[str, Row]) -> go.Figure:
                 xanchor="left",
                 xshift=6,
                 showarrow=False,
-                text=units.bytes_words(sizes[row["variant"]]["disk_bytes"], units.MB),
+                text=units.bytes_words(cure_words.disk_bytes(sizes[row["variant"]]), units.MB),
             )
     charts.plain(figure, 0)
     # From 0 to 1 whatever was measured: an axis cut short makes small differences look large.
@@ -83,7 +83,7 @@ def kept_alt(rows: Sequence[Row], sizes: Mapping[str, Row]) -> str:
     parts = [
         f"{row['variant']}: {_share(row)}"
         + (
-            f", {units.bytes_words(sizes[row['variant']]['disk_bytes'], units.MB)} on disk"
+            f", {units.bytes_words(cure_words.disk_bytes(sizes[row['variant']]), units.MB)} on disk"
             if row["variant"] in sizes
             else ""
         )

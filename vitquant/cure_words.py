@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vitquant import catalog, layers, units
+from vitquant import calibration, catalog, layers, units
 from vitquant.accuracy import REFERENCE
 from vitquant.layers import HEAD
 from vitquant.statistics import Interval, paired_difference
@@ -34,7 +34,7 @@ WHY = {
     # variant -> why that helps
     "qint8_smooth": "Quiet channels get back the levels that the loud ones took.",
     "qint8_mixed": "What is not rounded loses nothing, and costs bytes.",
-    "qint8_best": "Judged on training pictures that nothing was fitted to.",
+    "qint8_best": "Chosen on training pictures that its ranges were not taken from.",
     "bfloat16": "It has no grid that a loud channel could stretch. Half the size, not a quarter.",
 }
 WEIGHTS_ARE_INNOCENT = (
@@ -123,11 +123,21 @@ def size_words(name: str, sizes: Mapping[str, Row]) -> str:
     """What a variant takes on disk, beside fp32 and qint8."""
     if name not in sizes:
         return "size not measured yet"
-    own = sizes[name]["disk_bytes"]
+    own = disk_bytes(sizes[name])
     beside = [
-        f"{own / sizes[other]['disk_bytes']:.2f} of {other}'s" for other in (REFERENCE, INT8) if other in sizes
+        f"{own / disk_bytes(sizes[other]):.2f} of {other}'s" for other in (REFERENCE, INT8) if other in sizes
     ]
-    return f"**{units.bytes_words(own, units.MB)}** on disk" + (f": {', '.join(beside)}" if beside else "")
+    torchs = ""
+    if own < 0.95 * sizes[name]["disk_bytes"]:
+        larger = units.bytes_words(sizes[name]["disk_bytes"], units.MB)
+        torchs = f" (as exported; torch's own file unpacks float16 and takes {larger})"
+    on_disk = f"**{units.bytes_words(own, units.MB)}** on disk{torchs}"
+    return on_disk + (f": {', '.join(beside)}" if beside else "")
+
+
+def disk_bytes(row: Row) -> int:
+    """What a variant takes on disk: the smaller of torch's own file and the exported one, as in the budget."""
+    return min(row["disk_bytes"], row.get("exported_bytes") or row["disk_bytes"])
 
 
 def speed_words(name: str, speed: Mapping[str, Row]) -> str:
@@ -290,5 +300,5 @@ def study(rows: Sequence[Row]) -> str:
     worse = f" With fewer it reaches {max(fewer):.2g}." if fewer else ""
     return (
         f"**From {pictures} on**, KL stays between {min(good):.2g} and {max(good):.2g} nats, whatever the seed."
-        f"{worse}{told}"
+        f"{worse}{told} (A calibration takes {calibration.FEWEST} at least: other models may need them.)"
     )

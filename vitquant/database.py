@@ -165,7 +165,7 @@ def m007_calibrations(db: sqlite3.Connection) -> None:
     db.execute(
         """
         CREATE TABLE fits (
-            key TEXT PRIMARY KEY,  -- digest of weights, variant, recipe version and calibration
+            key TEXT PRIMARY KEY,  -- digest of model, weights, variant, recipe version and calibration
             model TEXT NOT NULL,
             weights_digest TEXT NOT NULL,
             variant TEXT NOT NULL,

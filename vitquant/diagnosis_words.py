@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitquant.accuracy import REFERENCE
-from vitquant.layers import Layer
+from vitquant.layers import HEAD, HEAD_SEGMENTS, Layer
 
 Row = Mapping[str, Any]
 
@@ -22,10 +22,17 @@ def of_range(row: Row) -> str:
             f"one; {_share(row, 'they share')}."
         )
     are = "is" if count == 1 else "are"
+    segments = HEAD_SEGMENTS
+    in_each = (
+        f" ({count // segments:,} of {channels // segments:,} in each of the {segments} tokens that the head "
+        "reads side by side)"
+        if row["layer"] == HEAD and count % segments == 0
+        else ""
+    )
     others = "the other gets" if channels - count == 1 else "the others get"
     return (
-        f"{count:,} of {channels:,} channels {are} {_times(row['outlier_ratio'])} larger than the rest; "
-        f"{_share(row, others)}."
+        f"{count:,} of {channels:,} channels{in_each} {are} {_times(row['outlier_ratio'])} larger than the "
+        f"rest; {_share(row, others)}."
     )
 
 

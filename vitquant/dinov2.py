@@ -12,7 +12,6 @@ from typing import Any
 import timm
 import torch
 from torch import nn
-from torch.ao.nn.quantized import dynamic
 from torch.nn import functional as F
 
 CLASSES = 1000
@@ -32,17 +31,6 @@ class Divide(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         return inputs * self.factor
-
-
-class FullRangeLinear(dynamic.Linear):
-    """A dynamically quantized Linear that gives its activations 8 bits, where torch's own keeps to 7.
-
-    For CPUs whose kernel adds the products up without saturating (x86 with VNNI).
-    """
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        packed = self._packed_params._packed_params
-        return torch.ops.quantized.linear_dynamic(x, packed, reduce_range=False)
 
 
 class LinearClassifier(nn.Module):

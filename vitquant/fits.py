@@ -3,9 +3,11 @@ and the same wherever the variant is built again. Imports no torch until somethi
 """
 
 import base64
+import contextlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -89,13 +91,12 @@ def keys(
 
 def find(db: sqlite3.Connection, key: str) -> Fit | None:
     """The stored fit of that key."""
-    row = db.execute("SELECT * FROM fits WHERE key = ?", (key,)).fetchone()
-    return _fit(row) if row else None
+    return next(_readable(db.execute("SELECT * FROM fits WHERE key = ?", (key,))), None)
 
 
 def all_of(db: sqlite3.Connection) -> list[Fit]:
     """Every stored fit, by model and variant."""
-    return [_fit(row) for row in db.execute("SELECT * FROM fits ORDER BY model, variant, key")]
+    return list(_readable(db.execute("SELECT * FROM fits ORDER BY model, variant, key")))
 
 
 def of_model(db: sqlite3.Connection, model: str, weights_digest: str) -> list[Fit]:
@@ -104,7 +105,7 @@ def of_model(db: sqlite3.Connection, model: str, weights_digest: str) -> list[Fi
         "SELECT * FROM fits WHERE model = ? AND weights_digest = ? ORDER BY made_at DESC, variant",
         (model, weights_digest),
     )
-    return [_fit(row) for row in rows]
+    return list(_readable(rows))
 
 
 def obtain(
@@ -131,7 +132,7 @@ def obtain(
             fit = Fit(
                 one.model,
                 one.weights_digest,
-                name,
+                one.recipe.name,
                 one.recipe.version,
                 one.chosen.calibration,
                 cured,
@@ -186,6 +187,9 @@ def ready(
 
 
 def _is_fitted(db: sqlite3.Connection, source: Weights, name: str, dataset: str, image_size: int) -> bool:
+    known = db.execute("SELECT 1 FROM fits WHERE model = ? AND variant = ?", (source.model, recipe(name).name))
+    if known.fetchone() is None:  # then there is no need to look through the training pictures
+        return False
     try:
         return find(db, wanted(db, source, (name,), dataset, image_size)[name].key) is not None
     except InputError:  # the weights or the pictures are not here
@@ -193,7 +197,7 @@ def _is_fitted(db: sqlite3.Connection, source: Weights, name: str, dataset: str,
 
 
 def add(db: sqlite3.Connection, fit: Fit, *, shipped: bool = False) -> None:
-    """Store a fit; one that is stored already stays as it is."""
+    """Store a fit, in the place of one of the same key."""
     values = {
         "key": fit.key,
         "model": fit.model,
@@ -209,7 +213,11 @@ def add(db: sqlite3.Connection, fit: Fit, *, shipped: bool = False) -> None:
         "shipped": int(shipped),
     }
     marks = ", ".join(f":{name}" for name in values)
-    db.execute(f"INSERT INTO fits ({', '.join(values)}) VALUES ({marks}) ON CONFLICT (key) DO NOTHING", values)
+    names = ", ".join(values)
+    db.execute(
+        f"INSERT INTO fits ({names}) VALUES ({marks}) ON CONFLICT (key) DO UPDATE SET ({names}) = ({marks})",
+        values,
+    )
 
 
 def to_plain(fit: Fit) -> dict[str, Any]:
@@ -244,6 +252,13 @@ def _key(model: str, weights_digest: str, variant: str, version: int, of: Calibr
             "calibration": asdict(of),
         }
     )
+
+
+def _readable(rows: Iterable[sqlite3.Row]) -> Iterator[Fit]:
+    """The fits of these rows; what is damaged, or of another version of vitquant, counts as not there."""
+    for row in rows:
+        with contextlib.suppress(ValueError, TypeError, zipfile.BadZipFile):
+            yield _fit(row)
 
 
 def _fit(row: sqlite3.Row) -> Fit:

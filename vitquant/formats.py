@@ -38,7 +38,7 @@ class Format:
 
 
 _PREDICT = {"predict.py": "takeaway/predict.py"}
-_TORCH = _PREDICT | {"transform.py": "takeaway/transform_torch.py"}
+_TORCH = _PREDICT | {"transform.py": "takeaway/transform_torch.py", "full_range.py": "full_range.py"}
 _ONNX = _PREDICT | {"transform.py": "takeaway/transform_numpy.py", "load.py": "takeaway/load_onnx.py"}
 
 FORMATS: dict[str, Format] = {

@@ -2,10 +2,10 @@
 only; imports neither torch nor Streamlit. (The pictures themselves: browse.)
 """
 
-import os
+import contextlib
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vitquant import (
@@ -13,6 +13,7 @@ from vitquant import (
     datasets,
     diagnosis,
     digest_cache,
+    fits,
     ledger,
     machine,
     predictions,
@@ -25,7 +26,7 @@ from vitquant.errors import InputError
 from vitquant.predictions import Identity, Series
 from vitquant.runs import Run
 from vitquant.sequential import Look
-from vitquant.variants import RECIPES, own_name
+from vitquant.variants import RECIPES, calibrated, own_name
 
 ENOUGH = 24
 """With fewer answered pictures than this, a set is a few answers on demand and no measurement."""
@@ -54,6 +55,7 @@ class Conditions:
     engine: str
     cpu_features: str
     torch_version: str
+    calibrations: Mapping[str, str] = field(default_factory=dict)  # what each calibrated variant would rest on
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,6 @@ class AnswerSet:
 
 
 # What is here, and what it was measured under
-
-
-def fingerprint(dataset: str) -> tuple[tuple[str, int], ...]:
-    """Changes when a picture is added, removed or renamed; read from the folders alone, in milliseconds."""
-    root = datasets.folder(dataset) / "val"
-    with os.scandir(root) as entries:
-        return tuple(sorted((e.name, e.stat().st_mtime_ns) for e in entries if e.is_dir()))
 
 
 def register(db: sqlite3.Connection, dataset: str) -> tuple[int, str]:
@@ -125,12 +120,17 @@ def conditions(db: sqlite3.Connection, subject: Subject, dataset_digest: str | N
         digest = digest_cache.of_weights(db, source) if here else None
     except (InputError, OSError):
         digest = None
+    calibrations: dict[str, str] = {}
+    if digest:
+        with contextlib.suppress(InputError, OSError):  # there may be no pictures to calibrate on
+            calibrations = fits.keys(db, source, calibrated(), subject.dataset, subject.image_size)
     return Conditions(
         weights_digest=digest,
         dataset_digest=dataset_digest,
         engine=machine.engine(),
         cpu_features=", ".join(machine.cpu_features()),
         torch_version=machine.version_of("torch"),
+        calibrations=calibrations,
     )
 
 
@@ -218,6 +218,7 @@ def changes(identity: Identity, today: Conditions) -> tuple[str, ...]:
     elif identity.dataset_digest != today.dataset_digest:
         then_now.append(f"the pictures of {identity.dataset}")
     then_now += _weights_change(identity.weights_digest, today)
+    then_now += _calibration_change(identity.variant, identity.calibration, today)
     then_now += _change("torch", identity.torch_version, today.torch_version)
     then_now += _change("what the CPU offers", identity.cpu_features, today.cpu_features)
     return tuple(then_now)
@@ -238,6 +239,9 @@ def run_changes(run: Run, today: Conditions) -> tuple[str, ...]:
     found += _change("what the CPU offers", then.get("cpu_features"), today.cpu_features)
     if run.kind == "size":
         found += _change("what is measured", str(then.get("measurement", 1)), str(ledger.VERSION))
+    if "dataset" in run.request and run.request["image_size"] == catalog.DEFAULT_IMAGE_SIZE:
+        for name, key in then.get("calibrations", {}).items():
+            found += _calibration_change(name, key, today)
     if "dataset_digest" in then and then["dataset_digest"] != today.dataset_digest:
         found.append(f"the pictures of {run.request['dataset']}")
     if "rounding_version" in then:
@@ -252,6 +256,11 @@ def run_changes(run: Run, today: Conditions) -> tuple[str, ...]:
 def _version_change(variant: str, then: int) -> list[str]:
     now = RECIPES[own_name(variant)].version
     return [] if then == now else [f"the recipe of {variant} (version {then} then, {now} now)"]
+
+
+def _calibration_change(variant: str, then: str, today: Conditions) -> list[str]:
+    now = today.calibrations.get(variant)
+    return [f"the pictures that {variant} is calibrated on"] if then and now and then != now else []
 
 
 def _weights_change(then: str | None, today: Conditions) -> list[str]:
@@ -350,6 +359,16 @@ def accuracy_rows(db: sqlite3.Connection, answers: AnswerSet) -> list[dict[str, 
         if n:
             rows.append(accuracy_row(db, series, reference, n))
     return rows
+
+
+def rows_together(db: sqlite3.Connection, answers: AnswerSet) -> list[dict[str, Any]]:
+    """The same, all on the same pictures: those that the variant with fewest has answered without a gap.
+    Variants of which only a few pictures were opened one by one are left out."""
+    ends = {series.id: predictions.without_gap(db, series.id) for series in answers.series.values()}
+    enough = min(ENOUGH, pictures_of(db, answers.dataset_id))
+    measured = [series for series in answers.series.values() if ends[series.id] >= enough]
+    n = min((ends[series.id] for series in measured), default=0)
+    return [accuracy_row(db, series, answers.series.get(REFERENCE), n) for series in measured]
 
 
 def scores(db: sqlite3.Connection, answers: AnswerSet) -> dict[str, tuple[int, int]]:

@@ -1,16 +1,15 @@
 """Judges candidates for a calibrated recipe: a variant's answers to training pictures beside fp32's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from vitquant import activations, catalog, composed, packing, predict, sensitivity, statistics
-from vitquant.activations import Seen
+from vitquant import packing, predict, sensitivity, side_by_side, statistics
 from vitquant.calibration import Chosen
-from vitquant.composed import Cores, Watched
+from vitquant.composed import Cores
 from vitquant.cure import Cure
 from vitquant.dinov2 import LinearClassifier
 from vitquant.errors import InputError
@@ -153,7 +152,9 @@ class Judge:
     def answers(self, model: LinearClassifier) -> np.ndarray:
         """A model's logits for the judging pictures, (M, 1000) float32."""
         inputs = self.pictures.judges
-        parts = self.cores.map(lambda part: model(inputs[part]), len(inputs), at_once(model, inputs))
+        parts = self.cores.map(
+            lambda part: model(inputs[part]), len(inputs), side_by_side.at_once(model, inputs)
+        )
         return torch.cat(parts).numpy()
 
     def judged(self, logits: np.ndarray) -> Judged:
@@ -174,38 +175,3 @@ class Judge:
     @staticmethod
     def _firsts(logits: np.ndarray) -> np.ndarray:
         return predict.top_k(logits, 1)[0][:, 0]
-
-
-def at_once(model: LinearClassifier, inputs: torch.Tensor) -> int:
-    """How many of these pictures one core takes at a time."""
-    patches = inputs.shape[-1] * inputs.shape[-2] // catalog.PATCH_SIZE**2
-    return composed.at_once(1 + model.registers + patches)
-
-
-def seen(
-    model: LinearClassifier, inputs: torch.Tensor, of_model: Sequence[Layer], cores: Cores, name: str
-) -> dict[str, Seen]:
-    """What reaches each layer in float32, by its module name.
-
-    Raises InputError where that is NaN or infinite somewhere, or zero everywhere; name: the model's, for that.
-    """
-
-    def on_some(part: slice) -> dict[str, Seen]:
-        found: dict[str, Seen] = {}
-        watched = {one.name: Watched(model.get_submodule(one.name), _into(found, one.name)) for one in of_model}
-        composed.with_layers(model, watched)(inputs[part])
-        return found
-
-    parts = cores.map(on_some, len(inputs), at_once(model, inputs))
-    together = {one.name: Seen.joined(part[one.name] for part in parts) for one in of_model}
-    for layer in of_model:
-        activations.check(together[layer.name], layer, name)
-    return together
-
-
-def _into(found: dict[str, Seen], name: str) -> Callable[[torch.Tensor], None]:
-    def see(batch: torch.Tensor) -> None:
-        tokens = batch.flatten(1, -2) if batch.dim() > 2 else batch.unsqueeze(1)
-        found[name] = Seen(tokens.amin(dim=1).numpy(), tokens.amax(dim=1).numpy())
-
-    return see

@@ -16,6 +16,9 @@ KINDS = {
 
 HEAD = "linear_head"
 
+HEAD_SEGMENTS = 5
+"""Tokens that the head reads side by side: the class token of the last four blocks, and the patches' mean."""
+
 _IN_BLOCK = {"qkv": "attn.qkv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
 
 

@@ -4,7 +4,6 @@
 """
 
 import copy
-import functools
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from vitquant import smoothing
+from vitquant import full_range, smoothing
 from vitquant.cure import Cure
-from vitquant.dinov2 import FullRangeLinear, LinearClassifier
+from vitquant.dinov2 import LinearClassifier
 from vitquant.errors import InputError
 
 try:
@@ -26,6 +25,8 @@ try:
         per_channel_dynamic_qconfig,
         quantize_dynamic,
     )
+
+    from vitquant.full_range import FullRangeLinear
 except ImportError as error:
     raise InputError(
         "The installed torch no longer has torch.ao.quantization, which makes this variant: "
@@ -78,14 +79,14 @@ def int8(model: LinearClassifier, cure: Cure, *, has_float16: bool) -> LinearCla
             f"The model has no layer {', '.join(sorted(unknown))}: this calibration is not its own."
         )
     built = floats_of(model, cure)
-    full_range = cure.full_range and not saturates()
+    in_8_bits = cure.full_range and not saturates()
     for name in linears:
         linear = built.get_submodule(name)
         if name in cure.in_float:
             if has_float16:
                 put(built, name, packed(linear, torch.float16))
             continue
-        layer = packed(linear, torch.qint8, per_channel=cure.per_channel, full_range=full_range)
+        layer = packed(linear, torch.qint8, per_channel=cure.per_channel, in_8_bits=in_8_bits)
         if name in cure.bias:
             bias = linear.bias + torch.from_numpy(cure.bias[name])  # type: ignore[operator]
             layer.set_weight_bias(layer.weight(), bias)  # type: ignore[operator]
@@ -94,10 +95,10 @@ def int8(model: LinearClassifier, cure: Cure, *, has_float16: bool) -> LinearCla
 
 
 def packed(
-    linear: nn.Module, dtype: torch.dtype, *, per_channel: bool = False, full_range: bool = False
+    linear: nn.Module, dtype: torch.dtype, *, per_channel: bool = False, in_8_bits: bool = False
 ) -> nn.Module:
     """The dynamically quantized layer of one nn.Linear, which stays as it is."""
-    kind = FullRangeLinear if full_range else dynamic.Linear
+    kind = FullRangeLinear if in_8_bits else dynamic.Linear
     shell: Any = copy.copy(linear)  # its qconfig is not to be left on the model's own
     if dtype == torch.float16:
         shell.qconfig = float16_dynamic_qconfig
@@ -113,16 +114,6 @@ def put(model: nn.Module, name: str, module: nn.Module) -> None:
     setattr(model.get_submodule(parent), own, module)
 
 
-@functools.cache
 def saturates() -> bool:
-    """Whether this machine's kernel loses the largest sums of 8-bit activations and weights, so that
-    activations must keep to 7 bits (`reduce_range`): tried on one row of the largest numbers there are.
-
-    x86 without VNNI adds two products in 16 bits (vpmaddubsw), where 2 x 255 x 127 does not fit.
-    """
-    weight = torch.full((1, 64), 1.0)
-    linear = nn.Linear(64, 1, bias=False)
-    linear.weight = nn.Parameter(weight, requires_grad=False)
-    layer = packed(linear, torch.qint8, full_range=True)
-    with torch.inference_mode():
-        return abs(float(layer(torch.ones(1, 64))) - 64.0) > 1.0
+    """Whether activations must keep to 7 bits here: full_range.saturates, of the engine in use."""
+    return full_range.saturates(torch.backends.quantized.engine)

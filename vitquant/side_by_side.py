@@ -39,7 +39,7 @@ def reaching(
         composed.with_layers(floats, {one.name: _watched(floats, one, seen) for one in of_model})(inputs[part])
         return seen
 
-    parts = cores.map(on_some, len(inputs), _at_once(floats, inputs), tell)
+    parts = cores.map(on_some, len(inputs), at_once(floats, inputs), tell)
     return {one.name: Seen.joined(part[one.name] for part in parts) for one in of_model}
 
 
@@ -71,7 +71,7 @@ def look(
         logits = floats.answer(exacts) if floats is model else model(inputs[part])
         return Looked(logits.numpy(), quantized.answer(founds).numpy(), np.stack(figures), embedded)
 
-    parts = cores.map(on_some, len(inputs), _at_once(model, inputs), tell)
+    parts = cores.map(on_some, len(inputs), at_once(model, inputs), tell)
     first, second = (torch.cat([part.embedded[i] for part in parts]) for i in range(2))
     return Looked(
         np.concatenate([part.exact for part in parts]),
@@ -99,5 +99,5 @@ def _watched(model: LinearClassifier, layer: Layer, seen: dict[str, Seen]) -> Wa
     return Watched(model.get_submodule(layer.name), see)
 
 
-def _at_once(model: LinearClassifier, inputs: torch.Tensor) -> int:
+def at_once(model: LinearClassifier, inputs: torch.Tensor) -> int:
     return composed.at_once(1 + model.registers + (inputs.shape[-1] // PATCH_SIZE) ** 2)

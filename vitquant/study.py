@@ -53,7 +53,7 @@ def measure(
     """
     import numpy as np
 
-    from vitquant import composed, judging, models, predict, smoothing
+    from vitquant import activations, composed, judging, models, predict, side_by_side, smoothing
     from vitquant.activations import Seen, ranges
     from vitquant.cure import Cure
     from vitquant.judging import Judge, Pictures
@@ -81,7 +81,10 @@ def measure(
             has_float16=variants.has_float16(engine),
             random=source.source == "random",
         )
-        seen = {seed: judging.seen(model, of, smoothed, cores, source.model) for seed, of in fitted.items()}
+        seen = {seed: side_by_side.reaching(model, smoothed, of, cores) for seed, of in fitted.items()}
+        for of in seen.values():
+            for layer in smoothed:
+                activations.check(of[layer.name], layer, source.model)
         for place, (count, seed) in enumerate(settings):
             if (count, seed) in finished:
                 continue

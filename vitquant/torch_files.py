@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from vitquant import predict
-from vitquant.dinov2 import FullRangeLinear
+from vitquant.full_range import FullRangeLinear
 
 _PACKED = "._packed_params._packed_params"
 _DTYPE = "._packed_params.dtype"

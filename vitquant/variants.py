@@ -326,7 +326,7 @@ def qint8_mixed(model: "LinearClassifier", cure: Cure) -> "nn.Module":
     title="int8, recommended",
     summary=(
         "What a search over all of these steps found to be best for this model: each step is kept only if it "
-        "pays off on training pictures that it was not fitted to."
+        "pays off on training pictures that its ranges were not taken from."
     ),
     batch_dependent=True,
     weight_bytes=1,

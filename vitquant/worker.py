@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 IDLE_S = 300.0
 TIMED_PASSES = 5
+MOST_HELD = 12
+"""Variants in memory: those of the registry, and a few with settings of their own."""
 BUSY = (
     "Times are being taken on this machine right now, and a prediction would disturb them: it has to wait "
     "until the run is done."
@@ -307,9 +309,9 @@ class _LoadedModel:
     """The process's side: the variants of the last model asked for, so that the next picture is quick."""
 
     def __init__(self) -> None:
-        self._of: tuple[str, str, int, str] | None = None  # model, digest of its weights, image size, dataset
-        self._variants: dict[str, nn.Module] = {}
-        self._whole: tuple[str, nn.Module] | None = None  # the variant followed last, with its blocks
+        self._of: tuple[str, str, int] | None = None  # model, digest of its weights, image size
+        self._variants: dict[tuple[str, str], nn.Module] = {}  # by name, and by what it is calibrated on
+        self._whole: tuple[tuple[str, str], nn.Module] | None = None  # the variant followed last
 
     def answer(self, db: sqlite3.Connection, question: Mapping[str, Any]) -> dict[str, Any]:
         """Raises Busy while times are taken. A run that takes times is first marked as running, and then waits
@@ -384,9 +386,11 @@ class _LoadedModel:
         model: Any = self._load(db, question, source, (accuracy.REFERENCE,))[accuracy.REFERENCE]
         name = question["followed"]
         # _load() traces a variant that takes one picture at a time; what is traced has no blocks to look at.
-        if self._whole is None or self._whole[0] != name:
-            cures = fits.stored_cures(db, source, (name,), question["dataset"], question["image_size"])
-            self._whole = (name, variants.build(model, name, machine.engine(), cures.get(name)))
+        of = source, (name,), question["dataset"], question["image_size"]
+        held = (name, fits.keys(db, *of).get(name, ""))
+        if self._whole is None or self._whole[0] != held:
+            cures = fits.stored_cures(db, *of)
+            self._whole = (held, variants.build(model, name, machine.engine(), cures.get(name)))
         variant: Any = self._whole[1]
         return to_plain(follow.follow(model, variant, inputs))
 
@@ -396,14 +400,20 @@ class _LoadedModel:
         from vitquant.predict import load_for_pass
 
         image_size, dataset = question["image_size"], question.get("dataset") or datasets.usual(source.model)
-        of = (source.model, digest_cache.of_weights(db, source), image_size, dataset)
+        of = (source.model, digest_cache.of_weights(db, source), image_size)
         if self._of != of:
             self._variants, self._of, self._whole = {}, of, None
-        lacking = [name for name in names if name not in self._variants]
+        keys = fits.keys(db, source, names, dataset, image_size)
+        held = {name: (name, keys.get(name, "")) for name in names}
+        lacking = [name for name in names if held[name] not in self._variants]
         if lacking:
             cures = fits.stored_cures(db, source, lacking, dataset, image_size)
-            self._variants |= load_for_pass(source, lacking, image_size, cures)
-        return {name: self._variants[name] for name in names}
+            loaded = load_for_pass(source, lacking, image_size, cures)
+            self._variants |= {held[name]: model for name, model in loaded.items()}
+        found = {name: self._variants[held[name]] for name in names}
+        for oldest in list(self._variants)[: max(0, len(self._variants) - MOST_HELD)]:
+            del self._variants[oldest]
+        return found
 
 
 def _source_and_inputs(question: Mapping[str, Any]) -> "tuple[Weights, torch.Tensor]":

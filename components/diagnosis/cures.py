@@ -66,6 +66,7 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
             "minimise the KL divergence to fp32's answers.",
             icon=":material/casino:",
         )
+    choices.offer_fuller(chosen)
     measured = _measured(db, chosen)
     _stale(chosen, measured)
     _answer(chosen, measured)
@@ -80,7 +81,7 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
 
 def _measured(db: sqlite3.Connection, chosen: Choices) -> Measured:
     answers = chosen.answers
-    rows = {row["variant"]: row for row in gallery.accuracy_rows(db, answers)} if answers else {}
+    rows = {row["variant"]: row for row in gallery.rows_together(db, answers)} if answers else {}
     timed = gallery.latency_rows(db, chosen.subject)
     speed = {row["variant"]: row for row in timed[1]} if timed else {}
     return Measured(
@@ -234,7 +235,7 @@ def _card(name: str, chosen: Choices, measured: Measured) -> None:
     if row is not None and not is_random:
         sizes = measured.sizes
         smaller = (
-            sizes[REFERENCE]["disk_bytes"] / sizes[name]["disk_bytes"]
+            cure_words.disk_bytes(sizes[REFERENCE]) / cure_words.disk_bytes(sizes[name])
             if {REFERENCE, name} <= set(sizes)
             else None
         )
@@ -296,6 +297,6 @@ def _figures(name: str, measured: Measured) -> dict[str, Any]:
         "points, from": None if is_reference else 100 * difference.low,
         "points, to": None if is_reference else 100 * difference.high,
         KL: row["mean_kl_nats"],
-        DISK: size["disk_bytes"] / units.MB if size else None,
+        DISK: cure_words.disk_bytes(size) / units.MB if size else None,
         TIME: 1e3 * time["median_s"] if time and is_quiet else None,
     }

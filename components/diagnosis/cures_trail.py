@@ -227,18 +227,20 @@ def _measure(chosen: Choices, name: str) -> None:
     subject, answers = chosen.subject, chosen.answers
     if (answers and name in answers.series) or not chosen.pictures_here or readonly.is_on():
         return
+    # On the pictures that the others have answered, so that they can be compared.
+    pictures = answers.answered if answers and not answers.shipped else choices.FIRST_PICTURES
     request = AccuracyRequest(
         model=subject.model,
         weights=subject.weights,
         variants=("fp32", "qint8", name),
         dataset=subject.dataset,
-        limit=choices.FIRST_PICTURES,
+        limit=pictures,
         image_size=subject.image_size,
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(f"{name} is found, and not measured yet on pictures of {subject.dataset}.", width="content")
         queue.offer(
-            f"Measure it on {choices.FIRST_PICTURES} pictures",
+            f"Measure it on {pictures:,} pictures",
             request,
             icon=":material/play_arrow:",
             key="cures-measure-found",

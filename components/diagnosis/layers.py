@@ -172,7 +172,10 @@ def _groups(rows: Sequence[Row], whole: Row, cost: Cost, direction: str, variant
             )
     meanings = "; ".join(f"{kind}: {words}" for kind, words in layers.KINDS.items())
     together = "quantized together" if direction == ALONE else f"left in {REFERENCE} together"
-    st.caption(f"All layers of a kind, and of a block, {together}. {meanings}.")
+    st.caption(
+        f"All layers of a kind, and of a block, {together}. A part can cost more than the whole: errors also "
+        f"make up for each other. {meanings}."
+    )
 
 
 def _table(rows: Sequence[Row], run: Run) -> None:

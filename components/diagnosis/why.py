@@ -20,6 +20,7 @@ from vitquant.sensitivity_charts import ALONE, BUT, COSTS
 
 Row = Mapping[str, Any]
 
+INT8_BITS = 8
 ORDERS = {"sorted": "Widest first", "model": "As in the model"}
 SCALES = {"linear": "Linear", "log": "Logarithmic"}
 
@@ -150,9 +151,16 @@ def _what_is_drawn(levels: int | None, step: float | None, pictures: int) -> str
     drawn = f"The least and the largest activation of each channel over {pictures:,} pictures, in float32."
     if levels is None or step is None:
         return f"{drawn} This variant does not round them."
+    bits = grid.bits(levels)
+    kept = (
+        " int8 has 8 bits, of which torch's kernel leaves one unused for activations here (`reduce_range`): on "
+        "CPUs without VNNI the sums of 8-bit products would overflow."
+        if bits < INT8_BITS
+        else ""
+    )
     return (
-        f"{drawn} Lines: the levels of int8, {step:.3g} apart; shaded: what is rounded to zero. torch's kernel "
-        f"has {levels:,} levels ({grid.bits(levels):g} bits; read off the kernel itself), spread from the "
+        f"{drawn}{kept} Lines: the levels of int8, {step:.3g} apart; shaded: what is rounded to zero. torch's "
+        f"kernel has {levels:,} levels ({bits:g} bits; read off the kernel itself), spread from the "
         "least to the largest activation of the whole layer. It takes each picture's own; drawn is the widest."
     )
 

@@ -185,11 +185,15 @@ def _button_title(requests: Sequence[Request], missing: Iterable[str], *, stand_
 
 
 def _requests(
-    db: sqlite3.Connection, chosen: Choices, of: Candidate, source: str, missing: Iterable[str]
+    db: sqlite3.Connection, chosen: Choices, of: Candidate, source: str, missing_of: dict[str, list[str]]
 ) -> tuple[list[Request], list[str]]:
     """What measures what is missing, with weights from source, and sentences about what cannot be measured as
-    things are."""
-    subject, missing = chosen.subject, set(missing)
+    things are. What is not calibrated yet waits for that: a click here is to take minutes at most."""
+    subject = chosen.subject
+    looked_at = Subject(of.model, source, subject.dataset, subject.image_size)
+    ready = tuple(choices.ready_variants(db, looked_at))
+    missing = {figure for figure, variants in missing_of.items() if set(variants) & set(ready)}
+    waiting = dict.fromkeys(name for variants in missing_of.values() for name in variants if name not in ready)
     why_not = []
     if not of.weights_here:
         stand_in = (
@@ -198,16 +202,16 @@ def _requests(
             else (" Size and time can be measured with random weights, which take as much.")
         )
         why_not.append(f"{_how_to_get(of, subject.dataset)}{stand_in}")
-    usable = tuple(choices.usable_variants())
+    if waiting:
+        why_not.append(f"To be calibrated first, by the Cures on the Diagnosis page: {', '.join(waiting)}.")
     requests: list[Request] = []
     if missing & {"disk", "memory"}:
-        requests.append(SizeRequest(of.model, source, usable))
+        requests.append(SizeRequest(of.model, source, ready))
     if "time" in missing:
         shapes, threads = (f"1x{subject.image_size}",), (machine.default_threads(),)
-        requests.append(LatencyRequest(of.model, source, usable, shapes, threads, costs.SECONDS_PER_SHAPE))
+        requests.append(LatencyRequest(of.model, source, ready, shapes, threads, costs.SECONDS_PER_SHAPE))
     if "accuracy" in missing and of.weights_here:
         if chosen.pictures_here:
-            looked_at = Subject(of.model, source, subject.dataset, subject.image_size)
             requests.append(choices.first_accuracy_request(db, looked_at))
         else:
             why_not.append(

@@ -9,14 +9,25 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests import drawn
 from tests.browser.conftest import PATIENCE_MS, Server, settled, visit
-from tests.pages.helpers import LATENCY, LATENCY_ROWS, PROFILE, PROFILE_ROWS, SIZE, SIZE_ROWS, store_run
+from tests.pages.helpers import (
+    LATENCY,
+    LATENCY_ROWS,
+    PROFILE,
+    PROFILE_ROWS,
+    READY,
+    SIZE,
+    SIZE_ROWS,
+    WRONG,
+    store_run,
+)
 
 pytestmark = pytest.mark.browser
 slow = pytest.mark.slow
 
 Serve = Callable[[], Server]
-PATHS = ("", "explorer", "benchmark", "size")
-WRONG = {"fp32": {0, 1}, "qint8": set(range(2, 30)), "float16": {0, 1}}
+PATHS = ("", "explorer", "benchmark", "size", "diagnosis")
+TOP5_OF_ALL = 5 * len(READY)
+"""Rows on the page of a picture that every variant has answered."""
 
 
 @pytest.fixture
@@ -27,7 +38,7 @@ def pictures(data_dir: Path, no_sample: Path) -> None:
 @pytest.fixture
 def filled(pictures: None, serve: Serve) -> Server:
     """Stored results of every kind."""
-    drawn.store_answers(WRONG, limit=30)
+    drawn.store_answers({name: WRONG.get(name, {0, 1}) for name in READY}, limit=30)
     store_run(SIZE, SIZE_ROWS)
     store_run(LATENCY, LATENCY_ROWS)
     store_run(PROFILE, PROFILE_ROWS)
@@ -57,9 +68,21 @@ def test_the_server_never_imports_torch_whatever_page_is_visited(page: Page, fil
         expect_no_error(page)
     visit(page, filled)
     page.locator("[class*=st-key-tile-] button").first.click()
-    expect(page.locator(".vq-row")).to_have_count(15)
+    expect(page.locator(".vq-row")).to_have_count(TOP5_OF_ALL)
     expect_no_error(page)
     expect_no_torch(filled)
+
+
+def test_every_page_is_listed_and_a_click_opens_it(page: Page, filled: Server) -> None:
+    visit(page, filled, "")
+    links = page.get_by_test_id("stSidebarNavLink")
+    titles = ["Overview", "Tour", "Explorer", "Benchmark", "Size", "Diagnosis"]
+    assert [link.inner_text().splitlines()[-1] for link in links.all()] == titles
+    links.filter(has_text="Diagnosis").click()
+    expect(page.get_by_role("heading", name="Diagnosis", exact=True)).to_be_visible()
+    expect(page).to_have_url(re.compile("/diagnosis"))
+    settled(page)
+    expect_no_error(page)
 
 
 # The tile's button lies over its picture once the page has been laid out to its end.
@@ -94,7 +117,7 @@ def test_a_picture_is_opened_from_the_keyboard(page: Page, filled: Server) -> No
             break
     expect(first).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.locator(".vq-row")).to_have_count(15)
+    expect(page.locator(".vq-row")).to_have_count(TOP5_OF_ALL)
 
 
 def test_only_the_pictures_that_a_variant_gets_wrong(page: Page, filled: Server) -> None:
@@ -171,7 +194,7 @@ def test_a_run_survives_the_page_that_started_it(
         expect(other.get_by_text("Random weights").first).to_be_visible()
         expect_no_error(other)
         visit(other, server)
-        expect(other.locator("[class*=st-key-tile-] .vq-sign")).to_have_count(24 * 3)
+        expect(other.locator("[class*=st-key-tile-] .vq-sign")).to_have_count(24 * len(READY))
     expect_no_torch(server)
 
 
@@ -181,10 +204,10 @@ def test_a_picture_is_answered_on_demand(page: Page, pictures: None, serve: Serv
     visit(page, server)
     page.locator("[class*=st-key-tile-] button").first.click()
     expect(page.get_by_text("Waking the model")).to_be_visible()
-    expect(page.locator(".vq-row")).to_have_count(15, timeout=2 * PATIENCE_MS)
+    expect(page.locator(".vq-row")).to_have_count(TOP5_OF_ALL, timeout=2 * PATIENCE_MS)
     expect(page.get_by_text("predictions are meaningless").first).to_be_visible()
     page.keyboard.press("ArrowRight")
     expect(page.get_by_text("2 of 40")).to_be_visible()
-    expect(page.locator(".vq-row")).to_have_count(15)
+    expect(page.locator(".vq-row")).to_have_count(TOP5_OF_ALL)
     expect_no_error(page)
     expect_no_torch(server)

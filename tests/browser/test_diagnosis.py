@@ -66,4 +66,4 @@ def test_the_cheapest_mix_for_a_limit_is_found_by_a_click(page: Page, serve: Cal
     page.get_by_role("button", name="Find the cheapest mix that loses at most 2 points").click()
     found = page.get_by_text(re.compile(r"^\d+ of 33 layers stay in float"))
     expect(found).to_be_visible(timeout=4 * PATIENCE_MS)
-    expect(page.get_by_text("no layer left in float").first).to_be_attached()  # the first candidate of the trail
+    expect(page.get_by_text("no layer left in float").first).to_be_attached()  # the first candidate

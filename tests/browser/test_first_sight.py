@@ -21,6 +21,7 @@ PATHS = (
     "",
     "tour",
     "tour?step=3",
+    "tour?step=7",
     "explorer",
     "explorer?variant=qint8&verdict=wrong",
     "explorer?view=confusions",
@@ -28,6 +29,8 @@ PATHS = (
     "explorer?picture=3",
     "benchmark",
     "size",
+    "diagnosis",
+    "diagnosis?view=cures",
 )
 
 GUARD = """
@@ -76,12 +79,12 @@ def attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return log
 
 
-def answers(page: Page, key: str) -> list[str]:
-    """The most probable class in each of the two cards of the head, or of the healthy model's."""
-    return [page.locator(f".st-key-{key}-{name} .vq-words").first.inner_text() for name in ("fp32", "qint8")]
+def answer(page: Page, card: str) -> str:
+    """The most probable class in a card of the head ("head-fp32"), or of the healthy model's."""
+    return page.locator(f".st-key-{card} .vq-words").first.inner_text()
 
 
-def test_a_first_visit_opens_on_a_picture_that_only_int8_gets_wrong(
+def test_a_first_visit_opens_on_a_picture_that_int8_gets_wrong_and_the_cure_right(
     page: Page, serve: Callable[[], Server]
 ) -> None:
     visit(page, serve(), "")
@@ -89,9 +92,12 @@ def test_a_first_visit_opens_on_a_picture_that_only_int8_gets_wrong(
     expect(page.locator(".vq-detail img")).to_be_visible()
     expect(page.locator(".st-key-head-fp32").get_by_text("✓ right")).to_be_visible()
     expect(page.locator(".st-key-head-qint8").get_by_text("✗ wrong")).to_be_visible()
-    expect(page.locator(".vq-row")).to_have_count(10)
-    original, quantized = answers(page, "head")
-    assert original != quantized
+    mended = page.locator(".st-key-head-qint8_best")
+    expect(mended.get_by_text("Mended, in 8-bit numbers too")).to_be_visible()
+    expect(mended.get_by_text("✓ right")).to_be_visible()
+    expect(page.locator(".vq-row")).to_have_count(15)
+    original = answer(page, "head-fp32")
+    assert answer(page, "head-qint8") != original == answer(page, "head-qint8_best")
     expect(page.get_by_text("planted here, on purpose")).to_be_visible()
     expect(page.get_by_text("shipped with vitquant")).to_be_visible()
     expect(page.get_by_text("Stale")).to_have_count(0)
@@ -101,9 +107,9 @@ def test_a_first_visit_opens_on_a_picture_that_only_int8_gets_wrong(
     settled(page)
 
     page.get_by_role("button", name="Show the healthy model beside it").click()
-    expect(page.locator(".vq-row")).to_have_count(20)
+    expect(page.locator(".vq-row")).to_have_count(25)
     settled(page)
-    assert answers(page, "healthy")[0] == answers(page, "head")[0]  # the same function in float32
+    assert answer(page, "healthy-fp32") == answer(page, "head-fp32")  # the same function in float32
     expect(page.locator("[class*=st-key-card-healthy-]")).to_have_count(
         page.locator("[class*=st-key-card-own-]").count()
     )

@@ -13,7 +13,7 @@ from vitquant.paths import sample_dir
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]  # a step has the model run
 
-STEPS = 6
+STEPS = 7
 PROJECTOR = {"width": 1280, "height": 600}
 
 
@@ -49,8 +49,10 @@ def test_a_presenter_goes_through_the_tour_by_keyboard_alone(
                 _round_the_weights(page)
             if number == 5:
                 _guess(page)
-            if number == STEPS:
+            if number == 6:
                 _turn_the_channels_off(page)
+            if number == STEPS:
+                _mend_it(page)
             expect_no_scrolling(page)
             expect(page.get_by_test_id("stSidebarNavLink").first).not_to_be_in_viewport()
             page.keyboard.press("PageDown")
@@ -84,3 +86,15 @@ def _turn_the_channels_off(page: Page) -> None:
     page.get_by_role("switch", name="Turn the loud channels off").press("Space")
     expect(recognised).not_to_have_text(collapsed)
     assert float(recognised.inner_text().rstrip("%")) > 80 > 40 > float(collapsed.rstrip("%"))
+
+
+def _mend_it(page: Page) -> None:
+    recognised = page.get_by_test_id("stMetricValue").first
+    collapsed = recognised.inner_text()
+    three = page.locator("[class*=st-key-mended-]")
+    expect(three.filter(has_text="✗")).to_have_count(3)
+    page.get_by_role("switch", name="Mend it").press("Space")
+    expect(three.filter(has_text="✓")).to_have_count(3)
+    expect(three.filter(has_text="✗")).to_have_count(0)
+    assert float(recognised.inner_text().rstrip("%")) > 80 > 40 > float(collapsed.rstrip("%"))
+    settled(page)

@@ -7,6 +7,8 @@ from tests.conftest import ROOT
 from vitquant import database, machine, measurements, runs
 
 MEASURED = 30
+READY = ("fp32", "qint8", "float16", "bfloat16", "qint8_channel")
+"""The variants that can be run at once: those that nothing has to be calibrated for."""
 WRONG = {"fp32": {0, 1}, "qint8": set(range(2, 30)), "float16": {0, 1}}
 
 

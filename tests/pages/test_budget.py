@@ -7,11 +7,22 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests import drawn
-from tests.pages.helpers import LATENCY, LATENCY_ROWS, SIZE, SIZE_ROWS, html_of, store_run, text_of, visit
-from vitquant import accuracy, budget, database, presets, runs, units
+from tests.pages.helpers import (
+    LATENCY,
+    LATENCY_ROWS,
+    READY,
+    SIZE,
+    SIZE_ROWS,
+    html_of,
+    store_run,
+    text_of,
+    visit,
+)
+from vitquant import accuracy, budget, catalog, database, presets, runs, units, variants
 from vitquant.runs import Run
 
 BUTTON = f"measure-{drawn.MODEL}-hub"
+ALL = len(catalog.MODELS) * len(variants.RECIPES)
 
 
 def view(**query: object) -> AppTest:
@@ -90,7 +101,7 @@ def test_random_weights_stand_in_for_size_and_time_and_are_labelled(plan: accura
 def test_disk_is_judged_by_the_smaller_file(plan: accuracy.Plan) -> None:
     store_run(SIZE, [row | {"exported_bytes": 50 * units.MB} for row in SIZE_ROWS])
     at = view(disk="64MB")
-    assert "2 of 30 fit" in text_of(at)
+    assert f"2 of {ALL} fit" in text_of(at)
     assert "50 MB" in html_of(at)
     assert "too much" not in html_of(at)
 
@@ -103,7 +114,7 @@ def test_a_limit_smaller_than_the_process_itself_is_told(plan: accuracy.Plan) ->
     assert answer.split("\n\n")[:2] == [
         "**Nothing fits with torch**: its process takes 450 MB of memory before it loads any model, more than "
         "the limit.",
-        "Beside a smaller runtime 2 of 30 would.",
+        f"Beside a smaller runtime 2 of {ALL} would.",
     ]
     assert "60 MB" in html_of(at)  # what the model adds
     at = view(memory="500MB")
@@ -187,7 +198,9 @@ def test_a_click_measures_what_is_missing(plan: accuracy.Plan) -> None:
         ("latency", "random"),
     ]
     size, latency = queued()
-    assert size.request["variants"] == latency.request["variants"] == ["fp32", "qint8", "float16"]
+    assert size.request["variants"] == latency.request["variants"] == list(READY)
+    told = "To be calibrated first, by the Cures on the Diagnosis page: qint8_smooth, qint8_mixed, qint8_best."
+    assert told in [caption.value for caption in at.caption]
     assert (latency.request["model"], latency.request["shapes"]) == (drawn.MODEL, ["1x70"])
     assert at.button(key=BUTTON).disabled  # it is being measured
 
@@ -196,7 +209,7 @@ def test_what_is_known_is_not_measured_again(plan: accuracy.Plan) -> None:
     rows = [
         SIZE_ROWS[0]
         | {"variant": name, "disk_bytes": 20_000_000, "baseline_bytes": 5, "peak_bytes": 9, "steady_bytes": 7}
-        for name in ("fp32", "qint8", "float16")
+        for name in READY
     ]
     store_run(SIZE, rows)
     at = view()
@@ -207,18 +220,18 @@ def test_what_is_known_is_not_measured_again(plan: accuracy.Plan) -> None:
 
 def test_where_only_the_accuracy_is_missing_its_weights_are_asked_for(plan: accuracy.Plan) -> None:
     memory = {"baseline_bytes": 5, "peak_bytes": 9, "steady_bytes": 7}
-    every = ("fp32", "qint8", "float16")
-    store_run(SIZE, [SIZE_ROWS[1] | memory | {"variant": name} for name in every])
-    store_run(LATENCY, [LATENCY_ROWS[0] | {"variant": name} for name in every])
+    store_run(SIZE, [SIZE_ROWS[1] | memory | {"variant": name} for name in READY])
+    store_run(LATENCY, [LATENCY_ROWS[0] | {"variant": name} for name in READY])
     at = view()
     assert f"measure-{drawn.MODEL}-hub" not in buttons(at)
-    assert "Not measured: accuracy of fp32, qint8, float16." in text_of(at)
+    assert f"accuracy of {', '.join(variants.RECIPES)}" in text_of(at)
+    assert "disk, memory and time of qint8_smooth, qint8_mixed, qint8_best" in text_of(at)
     assert "random weights" not in how_to_get(at)
 
 
 def test_a_size_without_memory_is_measured_again_even_under_the_same_conditions(plan: accuracy.Plan) -> None:
-    rows = [SIZE_ROWS[0] | {"variant": name, "disk_bytes": 20_000_000} for name in ("fp32", "qint8", "float16")]
-    store_run(replace(SIZE, variants=("fp32", "qint8", "float16")), rows)
+    rows = [SIZE_ROWS[0] | {"variant": name, "disk_bytes": 20_000_000} for name in READY]
+    store_run(replace(SIZE, variants=READY), rows)
     view().button(key=BUTTON).click().run()
     assert [run.kind for run in queued()] == ["size", "latency"]
 
