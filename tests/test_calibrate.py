@@ -317,7 +317,7 @@ def test_a_limit_that_no_mix_keeps_is_a_sentence(priced: Priced) -> None:
 
 
 def test_an_unreachable_limit_stores_nothing(db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Judged, "keeps", lambda self, limit: False)
+    monkeypatch.setattr(Judged, "keeps", lambda self, limit, surely=True: False)
     with pytest.raises(InputError, match=r"No mix keeps within 1 points.*16 training pictures that judge"):
         fit(db, f"qint8_mixed:{QUICK}:limit=1")
     assert fits.all_of(db) == []

@@ -37,7 +37,8 @@ def timing(variant: str, median_s: float, **more: object) -> dict[str, Any]:
 
 
 def trail_row(**values: object) -> dict[str, Any]:
-    return {"step": "a", "n": 172, "points_lost": 0.1, "broken": 1, "fixed": 0, "mean_kl_nats": 0.01,
+    return {"step": "a", "n": 172, "points_lost": 0.1, "points_lost_high": 0.4, "broken": 1,
+            "fixed": 0, "mean_kl_nats": 0.01,
             "weight_bytes": 5 * 10**6, "in_float": 2, "kept": True, "why": ""} | values  # fmt: skip
 
 
@@ -101,9 +102,11 @@ def test_the_outcome_is_the_candidate_that_was_kept_last() -> None:
     everything = trail_row(in_float=33, weight_bytes=9 * 10**6)
     rows = [everything, trail_row(), trail_row(points_lost=7.0, kept=False)]
     told = cure_words.outcome(rows, 0.5)
-    assert "On 172 training pictures that judge, **0.10 points** are lost, where 0.5 may be" in told
+    lost = "**0.10 points** are lost (95% sure: at most 0.40), where 0.5 may be"
+    assert f"On 172 training pictures that judge, {lost}" in told
     assert "**5 MB** (computed), where they would take 9 MB with 33 layers in float" in told
-    assert "**no points** are lost;" in cure_words.outcome([trail_row(points_lost=-0.02)], None)
+    none = cure_words.outcome([trail_row(points_lost=-0.02)], None)
+    assert "**no points** are lost (95% sure: at most 0.40);" in none
 
 
 def test_parameters_are_told_and_unknown_ones_too() -> None:
@@ -124,7 +127,7 @@ def study_rows(by_count: dict[int, tuple[float, ...]]) -> list[dict[str, Any]]:
     [
         ({0: (5.4,), 1: (0.4, 0.5), 8: (0.4, 0.45)},
          "**From 1 picture on**, KL stays between 0.4 and 0.5 nats, whatever the seed. Without smoothing it "
-         "is 5.4."),
+         "is 5.4. 8 are asked for at least: other models may need them."),
         ({1: (0.4, 3.0), 8: (0.4, 0.45), 16: (0.41, 0.42)},
          "**From 8 pictures on**, KL stays between 0.4 and 0.45 nats, whatever the seed. With fewer it reaches "
          "3."),

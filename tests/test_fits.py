@@ -23,6 +23,7 @@ from vitquant import (
     datasets,
     exports,
     fits,
+    gallery,
     images,
     jobs,
     latency,
@@ -41,6 +42,7 @@ from vitquant import (
 from vitquant.cure import Cure
 from vitquant.errors import Cancelled, InputError, VitquantError
 from vitquant.fits import Fit
+from vitquant.gallery import Subject
 from vitquant.measurements import CalibrationRequest, ExportRequest, SizeRequest
 
 MODEL = weights.resolve("sample", "bundled")
@@ -351,3 +353,48 @@ def test_the_commands_calibrate_measure_and_find_it_again(db: sqlite3.Connection
     by_variant = {row["variant"]: row for row in measured}
     assert by_variant["qint8_mixed:pictures=8:limit=5"]["n"] == 6  # under its one name
     assert len(fits.all_of(db)) == 2  # and with what was found before
+
+
+def test_models_that_share_their_weights_have_fits_of_their_own(
+    db: sqlite3.Connection, with_training: Path
+) -> None:
+    asked = ("qint8_smooth:pictures=8",), drawn.DATASET, 70
+    of = [fits.wanted(db, weights.resolve(name), *asked)[asked[0][0]] for name in ("sample", "sample_outliers")]
+    assert of[0].weights_digest == of[1].weights_digest
+    assert of[0].key != of[1].key
+
+
+def test_another_spelling_of_a_setting_is_the_same_variant(db: sqlite3.Connection, calls: list[str]) -> None:
+    for spelling in ("qint8_smooth:pictures=8", "qint8_smooth:pictures=08"):
+        fits.obtain(db, MODEL, (spelling,), drawn.DATASET, 70)
+    assert [fit.variant for fit in fits.all_of(db)] == ["qint8_smooth:pictures=8"]
+    assert len(calls) == 1
+
+
+def test_a_damaged_fit_counts_as_not_there(db: sqlite3.Connection, calls: list[str]) -> None:
+    [fit] = fits.obtain(db, MODEL, (VARIANT,), drawn.DATASET, 70).values()
+    db.execute("UPDATE fits SET cure = ?", (b"not a cure",))
+    assert fits.find(db, fit.key) is None
+    assert fits.all_of(db) == []
+    fits.obtain(db, MODEL, (VARIANT,), drawn.DATASET, 70)
+    found = fits.find(db, fit.key)
+    assert found and found.cure.to_bytes() == fit.cure.to_bytes()
+
+
+def test_other_training_pictures_make_an_answer_stale(
+    db: sqlite3.Connection, with_training: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = replace(variants.RECIPES["qint8_smooth"], settings={"pictures": 8, "seed": 0})
+    monkeypatch.setitem(variants.RECIPES, "qint8_smooth", few)
+    subject = Subject("sample", "bundled", drawn.DATASET, 70)
+    plan = accuracy.plan(
+        db, model="sample", weights_source="bundled", dataset_name=drawn.DATASET, variants=("qint8_smooth",),
+        image_size=70,
+    )  # fmt: skip
+    identity = plan.series["qint8_smooth"].identity
+    today = gallery.conditions(db, subject, identity.dataset_digest)
+    assert gallery.changes(identity, today) == ()
+    for file in sorted((paths.data_dir() / drawn.DATASET / "train").rglob("*.*"))[:4]:
+        file.unlink()
+    today = gallery.conditions(db, subject, identity.dataset_digest)
+    assert gallery.changes(identity, today) == ("the pictures that qint8_smooth is calibrated on",)

@@ -297,8 +297,10 @@ def study(rows: Sequence[Row]) -> str:
     good = [kl for count in counts if count >= enough for kl in by_count[count]]
     fewer = [kl for count in counts if count < enough for kl in by_count[count]]
     pictures = "1 picture" if enough == 1 else f"{enough:,} pictures"
+    least = calibration.FEWEST
+    caution = f" {least} are asked for at least: other models may need them." if enough < least else ""
     worse = f" With fewer it reaches {max(fewer):.2g}." if fewer else ""
     return (
         f"**From {pictures} on**, KL stays between {min(good):.2g} and {max(good):.2g} nats, whatever the seed."
-        f"{worse}{told} (A calibration takes {calibration.FEWEST} at least: other models may need them.)"
+        f"{worse}{told}{caution}"
     )

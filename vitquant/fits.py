@@ -197,7 +197,7 @@ def _is_fitted(db: sqlite3.Connection, source: Weights, name: str, dataset: str,
 
 
 def add(db: sqlite3.Connection, fit: Fit, *, shipped: bool = False) -> None:
-    """Store a fit, in the place of one of the same key."""
+    """Store a fit, in the place of one of the same key; a shipped one only where there is none."""
     values = {
         "key": fit.key,
         "model": fit.model,
@@ -214,10 +214,8 @@ def add(db: sqlite3.Connection, fit: Fit, *, shipped: bool = False) -> None:
     }
     marks = ", ".join(f":{name}" for name in values)
     names = ", ".join(values)
-    db.execute(
-        f"INSERT INTO fits ({names}) VALUES ({marks}) ON CONFLICT (key) DO UPDATE SET ({names}) = ({marks})",
-        values,
-    )
+    otherwise = "IGNORE" if shipped else "REPLACE"
+    db.execute(f"INSERT OR {otherwise} INTO fits ({names}) VALUES ({marks})", values)
 
 
 def to_plain(fit: Fit) -> dict[str, Any]:

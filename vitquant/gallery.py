@@ -121,9 +121,9 @@ def conditions(db: sqlite3.Connection, subject: Subject, dataset_digest: str | N
     except (InputError, OSError):
         digest = None
     calibrations: dict[str, str] = {}
-    if digest:
+    for name in calibrated() if digest else ():
         with contextlib.suppress(InputError, OSError):  # there may be no pictures to calibrate on
-            calibrations = fits.keys(db, source, calibrated(), subject.dataset, subject.image_size)
+            calibrations |= fits.keys(db, source, (name,), subject.dataset, subject.image_size)
     return Conditions(
         weights_digest=digest,
         dataset_digest=dataset_digest,

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.browser.conftest import Server, settled, visit
 from tests.conftest import missing
 from tests.pages.test_pages import HOSTILE
-from vitquant import labels, sample
+from vitquant import labels, sample, variants
 from vitquant.paths import sample_dir
 
 pytestmark = pytest.mark.browser
@@ -74,7 +74,9 @@ def test_a_pair_of_variants_is_compared(page: Page, server: Server) -> None:
     assert promised > 1000
     lost.click()
     expect(page.get_by_text(re.compile(rf"of {promised:,}: fp32 right, qint8 wrong"))).to_be_visible()
-    expect(page.locator("[class*=st-key-tile-] .vq-sign[aria-label=wrong]")).to_have_count(24)
+    said = page.locator("[class*=st-key-tile-] .vq-verdict")
+    expect(said.filter(has_text=re.compile(r"qint8(?!_)")).locator("[aria-label=wrong]")).to_have_count(24)
+    expect(said.filter(has_text="fp32").locator("[aria-label=right]")).to_have_count(24)
 
 
 def test_classes_words_confidence_and_order(page: Page, server: Server) -> None:
@@ -216,7 +218,8 @@ def test_hostile_files_are_sentences_and_a_picture_among_them_is_answered(page: 
         expect(page.get_by_test_id("stAlertContentError").first).to_be_visible()
     visit(page, server, "explorer?view=own")
     page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(str(good))
-    expect(page.locator(".vq-row")).to_have_count(15)
+    # The sample's calibrated variants can be run at once, too: their calibrations come with it.
+    expect(page.locator(".vq-row")).to_have_count(5 * len(variants.RECIPES))
     expect(page.locator(".vq-row").first).to_contain_text("lemon")
     expect(page.get_by_text("on this machine").first).to_be_visible()
     expect(page.get_by_test_id("stException")).to_have_count(0)
