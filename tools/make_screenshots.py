@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,13 +72,16 @@ SHOTS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=DOCS)
-    out = parser.parse_args().out
-    out.mkdir(parents=True, exist_ok=True)
+    parser.add_argument("--only", help="these files alone, comma-separated, of the shipped results as they are")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    shots = [shot for shot in SHOTS if options.only is None or shot[0] in options.only.split(",")]
     with tempfile.TemporaryDirectory() as folder:
         os.environ["VITQUANT_DATA"] = folder
         broken = broken_picture()
-        measure()
-        shoot(out, broken)
+        if options.only is None:
+            measure()
+        shoot(options.out, broken, shots)
 
 
 def broken_picture() -> int:
@@ -95,7 +99,7 @@ def measure() -> None:
     model, variants = catalog.FIRST_SIGHT, tuple(RECIPES)
     threads = machine.default_threads()
     usual = LatencyRequest(model, "bundled", variants, ("1x70", "8x70"), (threads,), 5.0)
-    sweep = replace(usual, shapes=("1x70", "2x70", "4x70", "8x70", "16x70", "1x224"), threads=(1, threads))
+    sweep = replace(usual, variants=NOTEBOOK_VARIANTS, shapes=("1x70", "2x70", "4x70", "8x70", "16x70", "1x224"), threads=(1, threads))
     notebooks = SizeRequest(notebook.MODEL, "random", NOTEBOOK_VARIANTS)
     export = ExportRequest("sample", "bundled", ("float16",), "program", shipped.DATASET)
     with database.opened() as db:
@@ -105,7 +109,7 @@ def measure() -> None:
             jobs.run_here(db, request, again=True)
 
 
-def shoot(out: Path, broken: int) -> None:
+def shoot(out: Path, broken: int, shots: Sequence[tuple[str, str, int, str]]) -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -115,7 +119,7 @@ def shoot(out: Path, broken: int) -> None:
         _wait(f"http://localhost:{port}/_stcore/health")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-            for file, address, width, theme in SHOTS:
+            for file, address, width, theme in shots:
                 viewport = {"width": width, "height": 900 if width > 500 else 844}
                 with browser.new_context(viewport=viewport, color_scheme=theme) as context:  # type: ignore[arg-type]
                     page = context.new_page()
@@ -128,7 +132,7 @@ def shoot(out: Path, broken: int) -> None:
     finally:
         server.terminate()
         server.wait()
-    for file, *_ in SHOTS:
+    for file, *_ in shots:
         Image.open(out / file).convert("RGB").save(out / file, optimize=True)
 
 

@@ -9,8 +9,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vitquant import catalog, exports, formats, gallery, latency, machine, resident, tables, wording
+from vitquant import (
+    catalog,
+    exports,
+    fits,
+    formats,
+    gallery,
+    latency,
+    machine,
+    resident,
+    tables,
+    weights,
+    wording,
+)
 from vitquant.accuracy import REFERENCE
+from vitquant.fits import Fit
 from vitquant.gallery import Conditions, Subject
 from vitquant.runs import Run
 from vitquant.variants import recipe
@@ -23,15 +36,18 @@ def text(db: sqlite3.Connection, request: "ExportRequest", row: Mapping[str, Any
     """The card in Markdown. row: the export run's, with its proof."""
     subject = Subject(request.model, request.weights, request.dataset, request.image_size)
     today = gallery.conditions(db, subject, request.identity(db)["dataset_digest"])
+    source = weights.resolve(request.model, request.weights)
+    wanted = fits.wanted(db, source, request.variants, request.dataset, request.image_size)
+    fit = next((fits.find(db, one.key) for one in wanted.values()), None)
     parts = [
-        _what(request, row, today),
+        "\n".join([_what(request, row, today), *_calibrated(fit)]),
         _loading(request),
         _input(request),
         _proof(request, row),
         "\n".join(
             ["## What was measured of the variant in vitquant", "", *_measured(db, subject, today, request)]
         ),
-        _limits(request),
+        _limits(request, fit),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -67,6 +83,17 @@ def _what(request: "ExportRequest", row: Mapping[str, Any], today: Conditions) -
             f"- made by vitquant {machine.environment()['vitquant']} with torch {machine.version_of('torch')}",
         ]
     )
+
+
+def _calibrated(fit: Fit | None) -> list[str]:
+    """What a calibrated variant was fitted to, and what was found."""
+    if fit is None:
+        return []
+    found = "; ".join(
+        f"{name}: {', '.join(value) or 'none' if isinstance(value, list) else value}"
+        for name, value in fit.parameters.items()
+    )
+    return [f"- calibrated on {fit.calibration.title()}, on {fit.made_at[:10]}: {found}"]
 
 
 def _loading(request: "ExportRequest") -> str:
@@ -202,7 +229,7 @@ def _when(environment: Mapping[str, Any], at: str) -> str:
     )
 
 
-def _limits(request: "ExportRequest") -> str:
+def _limits(request: "ExportRequest", fit: Fit | None) -> str:
     lines = [
         "- It knows ImageNet's 1000 classes and gives every picture one of them, also what is none of them.",
     ]
@@ -216,6 +243,11 @@ def _limits(request: "ExportRequest") -> str:
         lines.append(
             "- Its answer for a picture depends on the pictures in the same batch (dynamic int8 has one scale "
             "for all of a batch's activations). Give it one picture at a time, as predict.py does."
+        )
+    if fit and fit.cure.full_range:
+        lines.append(
+            "- Its activations have 8 bits, which overflow the sums of x86 CPUs without VNNI. load.py looks: as "
+            "a state dict it keeps to 7 bits there, as a program it refuses."
         )
     if formats.format_of(request.format).runtime == "torch":
         lines.append(
