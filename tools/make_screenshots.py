@@ -99,7 +99,8 @@ def measure() -> None:
     model, variants = catalog.FIRST_SIGHT, tuple(RECIPES)
     threads = machine.default_threads()
     usual = LatencyRequest(model, "bundled", variants, ("1x70", "8x70"), (threads,), 5.0)
-    sweep = replace(usual, variants=NOTEBOOK_VARIANTS, shapes=("1x70", "2x70", "4x70", "8x70", "16x70", "1x224"), threads=(1, threads))
+    shapes = ("1x70", "2x70", "4x70", "8x70", "16x70", "1x224")
+    sweep = replace(usual, variants=NOTEBOOK_VARIANTS, shapes=shapes, threads=(1, threads))
     notebooks = SizeRequest(notebook.MODEL, "random", NOTEBOOK_VARIANTS)
     export = ExportRequest("sample", "bundled", ("float16",), "program", shipped.DATASET)
     with database.opened() as db:

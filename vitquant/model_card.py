@@ -246,8 +246,8 @@ def _limits(request: "ExportRequest", fit: Fit | None) -> str:
         )
     if fit and fit.cure.full_range:
         lines.append(
-            "- Its activations have 8 bits, which overflow the sums of x86 CPUs without VNNI. load.py looks: as "
-            "a state dict it keeps to 7 bits there, as a program it refuses."
+            "- Its activations have 8 bits, which overflow the sums of x86 CPUs without VNNI. load.py looks: "
+            "as a state dict it keeps to 7 bits there, as a program it refuses."
         )
     if formats.format_of(request.format).runtime == "torch":
         lines.append(
