@@ -127,6 +127,7 @@ def shoot(out: Path, broken: int, shots: Sequence[tuple[str, str, int, str]]) ->
                     page.goto(f"http://localhost:{port}/{address.format(broken=broken)}")
                     page.wait_for_selector(SETTLED, timeout=60_000)
                     page.wait_for_load_state("networkidle")
+                    page.get_by_text("The model is waking").wait_for(state="hidden", timeout=120_000)
                     page.wait_for_timeout(1500)  # charts are drawn after the script has run to its end
                     page.screenshot(path=out / file)
             browser.close()
