@@ -323,6 +323,16 @@ def test_an_unreachable_limit_stores_nothing(db: sqlite3.Connection, monkeypatch
     assert fits.all_of(db) == []
 
 
+def test_where_only_floats_keep_the_limit_the_recommended_variant_stays_int8_and_says_so(
+    db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Judged, "keeps", lambda self, limit, surely=True: self.mean_kl_nats < 1e-7)
+    found = fit(db, f"qint8_best:{QUICK}")
+    assert found.cure.in_float == ()
+    assert "no int8 model" in found.parameters["limit"] or "No mix keeps" in found.parameters["limit"]
+    assert not any(row["kept"] for row in found.trail if row["in_float"])
+
+
 # What cannot be calibrated
 
 

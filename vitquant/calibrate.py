@@ -188,10 +188,14 @@ def best(search: Search) -> None:
     search.attempt("mean errors taken off the biases", corrected)
     # A cured model rests on a dozen candidates, not on the luckiest of many mixes: its own figure counts.
     if search.judged is not None and not search.judged.keeps(search.limit, surely=False):
+        before, begun = (search.cure, search.judged), len(search.trail)
         try:
             _leave_in_float(search, search.cure, surely=False)
-        except InputError as error:  # what was found is still the best there is
+        except InputError as error:  # what was found before is still the best there is
+            search.cure, search.judged = before
             search.parameters["limit"] = str(error)
+            for row in search.trail[begun:]:
+                row["kept"] = False
     search.parameters |= {
         "weights": "a scale for each row" if search.cure.per_channel else "one scale a layer",
         "layer scales": "folded into the weights" if search.cure.fold_layer_scale else "as they are",
