@@ -53,7 +53,7 @@ def test_the_levels_are_those_of_the_layer_itself() -> None:
     assert grid.levels_of(packing.packed(linear, torch.qint8, per_channel=True), linear) == grid.levels(engine)
     assert grid.levels_of(linear, linear) is None
     if engine == "x86":
-        assert grid.levels_of(packing.packed(linear, torch.qint8, full_range=True), linear) == 256
+        assert grid.levels_of(packing.packed(linear, torch.qint8, in_8_bits=True), linear) == 256
         assert grid.levels_of(packing.packed(linear, torch.float16), linear) is None
 
 

@@ -210,6 +210,7 @@ def test_an_export_has_all_that_goes_along(data_dir: Path, tmp_path: Path, pictu
         "README.md",
         "SHA256SUMS",
         "config.json",
+        "full_range.py",
         "labels.json",
         "load.py",
         "model.pt",

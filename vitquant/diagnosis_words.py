@@ -26,7 +26,7 @@ def of_range(row: Row) -> str:
     in_each = (
         f" ({count // segments:,} of {channels // segments:,} in each of the {segments} tokens that the head "
         "reads side by side)"
-        if row["layer"] == HEAD and count % segments == 0
+        if row.get("layer") == HEAD and count % segments == 0
         else ""
     )
     others = "the other gets" if channels - count == 1 else "the others get"

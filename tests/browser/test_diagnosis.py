@@ -30,7 +30,7 @@ def test_a_click_measures_and_a_click_on_a_layer_explains_it(page: Page, serve: 
     expect(page.get_by_role("heading", name="What comes in, channel by channel")).to_be_visible()
     assert "layer=linear_head" in page.url and "view=why" in page.url
     expect(
-        page.get_by_text(re.compile(r"^20 of 960 channels are \d+ times larger than the rest"))
+        page.get_by_text(re.compile(r"^20 of 960 channels \(4 of 192 in each.* \d+ times larger than the rest"))
     ).to_be_visible()
     page.get_by_role("radio", name="Logarithmic").click()
     settled(page)
