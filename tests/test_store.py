@@ -3,9 +3,11 @@
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.conftest import ROOT
 from vitquant import database
@@ -90,6 +92,7 @@ def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
+import threading
 from pathlib import Path
 from vitquant import database
 for i in range(100):
@@ -110,3 +113,20 @@ def test_four_processes_write_at_once_and_nothing_is_lost(tmp_path: Path) -> Non
         # Each wrote the count it had seen: all different only if no two transactions overlapped.
         seen = [row["size"] for row in db.execute("SELECT size FROM file_digests ORDER BY size")]
     assert seen == list(range(400))
+
+
+def test_a_store_that_another_process_is_just_creating_is_waited_for(tmp_path: Path) -> None:
+    file = tmp_path / "store.sqlite"
+    opened: list[sqlite3.Connection] = []
+    with FileLock(f"{file}.lock"):
+        creating = sqlite3.connect(file, isolation_level=None)  # not in write-ahead mode yet, and writing
+        creating.execute("BEGIN IMMEDIATE")
+        waiting = threading.Thread(target=lambda: opened.append(database.connect(file)))
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive(), "SQLite alone says at once that the database is locked"
+        creating.close()
+    waiting.join(30)
+    [db] = opened
+    assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    db.close()

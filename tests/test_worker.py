@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -116,7 +117,8 @@ def test_rounding_to_fewer_bits_moves_the_answer_away(db: sqlite3.Connection, wo
         assert time.monotonic() < deadline
         time.sleep(0.1)
     png = io.BytesIO()
-    Image.effect_noise((64, 64), 90).convert("RGB").save(png, "PNG")
+    noise = np.random.default_rng(14).integers(0, 256, (64, 64, 3), np.uint8)  # its first answer is far ahead
+    Image.fromarray(noise).save(png, "PNG")
     given = {**ASKED, "png": png.getvalue()}
     exact = worker.predict_own(**given, variants=["fp32"])["fp32"]  # type: ignore[arg-type]
     eight, two = (worker.predict_rounded(**given, bits=bits) for bits in (8, 2))  # type: ignore[arg-type]

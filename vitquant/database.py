@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from vitquant import paths
 from vitquant.errors import InputError, VitquantError
 
@@ -207,10 +209,11 @@ def connect(file: Path | None = None) -> sqlite3.Connection:
     except OSError as error:
         raise InputError(f"The store {file} cannot be used: {error.strerror or error}.") from error
     with _sentences(file):
+        if not _is_in_wal_mode(file):
+            _put_in_wal_mode(file)
         db = sqlite3.connect(file, timeout=WAIT_FOR_LOCK_S, isolation_level=None, check_same_thread=False)
         try:
             db.row_factory = sqlite3.Row
-            db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA foreign_keys = ON")
             _migrate(db, file)
@@ -218,6 +221,32 @@ def connect(file: Path | None = None) -> sqlite3.Connection:
             db.close()
             raise
     return db
+
+
+def _is_in_wal_mode(file: Path) -> bool:
+    """Whether the file's header says so (SQLite's file format, bytes 18 and 19): without opening it, since
+    whoever has it open stands in the way of the one that changes the mode."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(20)[18:] == b"\x02\x02"
+    except OSError:
+        return False
+
+
+def _put_in_wal_mode(file: Path) -> None:
+    """Change the mode, for good. SQLite does not wait for others there: where several processes create the file
+    at once, one does it and the others wait here."""
+    try:
+        with FileLock(f"{file}.lock", timeout=WAIT_FOR_LOCK_S):
+            if _is_in_wal_mode(file):
+                return
+            db = sqlite3.connect(file, timeout=WAIT_FOR_LOCK_S)
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+            finally:
+                db.close()
+    except (OSError, Timeout) as error:
+        raise InputError(f"The store {file} cannot be used: {error}.") from error
 
 
 @contextmanager
