@@ -13,6 +13,7 @@ from vitquant import catalog, charts, gallery, machine, statistics, units, varia
 from vitquant.accuracy import REFERENCE
 from vitquant.gallery import AnswerSet, Subject
 from vitquant.measurements import LatencyRequest
+from vitquant.runs import Run
 
 SECONDS_PER_SHAPE = 2.0
 """Enough for a first answer in seconds; the Benchmark page takes longer."""
@@ -118,14 +119,7 @@ def offer_to_time(db: sqlite3.Connection, chosen: Choices) -> None:
     subject = chosen.subject
     timed = gallery.latency_rows(db, subject)
     if timed:
-        run, rows = timed
-        changes = gallery.run_changes(run, chosen.today)
-        st.caption(
-            f"Speed: one picture at a time, median, {rows[0]['threads']} threads of "
-            f"{run.environment.get('machine', 'this machine')}, "
-            f"{provenance.when(run.ended_at or run.created_at)}."
-            + (f" Stale, changed since: {'; '.join(changes)}." if changes else "")
-        )
+        say_on_what(*timed, chosen)
         return
     if chosen.today.weights_digest is None:
         return
@@ -142,6 +136,17 @@ def offer_to_time(db: sqlite3.Connection, chosen: Choices) -> None:
         request,
         icon=":material/speed:",
         help="In the background: with the sample, some seconds.",
+    )
+
+
+def say_on_what(run: Run, rows: Sequence[Mapping[str, Any]], chosen: Choices) -> None:
+    """On what the speeds were measured, as gallery.latency_rows gives them, and what has changed since."""
+    changes = gallery.run_changes(run, chosen.today)
+    st.caption(
+        f"Speed: one picture at a time, median, {rows[0]['threads']} threads of "
+        f"{run.environment.get('machine', 'this machine')}, "
+        f"{provenance.when(run.ended_at or run.created_at)}."
+        + (f" Stale, changed since: {'; '.join(changes)}." if changes else "")
     )
 
 

@@ -2,11 +2,10 @@
 
 import sqlite3
 
-import streamlit as st
-
-from components import address, choices, frame, link, queue, server
+from components import address, choices, frame, views
 from components.benchmark import accuracy, compare, engineer, latency, profile, report, start
-from vitquant import gallery, paths
+from components.choices import Choices
+from vitquant import gallery
 
 ACCURACY, LATENCY, PROFILE, COMPARE, ENGINEER, RUNS = (
     "accuracy",
@@ -28,24 +27,10 @@ OF_A_VIEW = (address.RUN, address.FIRST, address.SECOND, address.FIGURE)
 
 
 def show(db: sqlite3.Connection) -> None:
-    server.see_to_the_queue(str(paths.store_file()))
-    chosen = choices.choose(db)
-    view = address.value_of(address.VIEW, list(VIEWS), ACCURACY, what="view")
-    misunderstood = st.empty()  # views read the address, too
-    st.markdown(choices.summary(chosen.subject))
-    queue.show()
-    choices.offer_fuller(chosen)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.segmented_control(
-            "View",
-            list(VIEWS),
-            required=True,
-            format_func=VIEWS.__getitem__,
-            label_visibility="collapsed",
-            **address.mirror(address.VIEW, view, forgetting=OF_A_VIEW),
-        )
-        report.menu(chosen)
-        link.copy_button()
+    views.show(db, VIEWS, _view, forgetting=OF_A_VIEW, above=choices.offer_fuller, beside=report.menu)
+
+
+def _view(db: sqlite3.Connection, chosen: Choices, view: str) -> None:
     start.form(db, chosen, view, nothing_yet=_nothing_yet(db, chosen, view))
     if view == COMPARE:
         compare.show(db, chosen)
@@ -54,11 +39,9 @@ def show(db: sqlite3.Connection) -> None:
     else:
         shown = {ACCURACY: accuracy, LATENCY: latency, PROFILE: profile, ENGINEER: engineer}
         shown[view].show(db, chosen)
-    with misunderstood:
-        address.show_misunderstood()
 
 
-def _nothing_yet(db: sqlite3.Connection, chosen: choices.Choices, view: str) -> bool:
+def _nothing_yet(db: sqlite3.Connection, chosen: Choices, view: str) -> bool:
     if view == ACCURACY:
         return chosen.answers is None
     return view in (LATENCY, PROFILE) and not gallery.finished_runs(db, view, chosen.subject)

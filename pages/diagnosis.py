@@ -3,12 +3,9 @@
 import sqlite3
 from collections.abc import Callable
 
-import streamlit as st
-
-from components import address, choices, frame, link, queue, server
+from components import address, frame, views
 from components.choices import Choices
 from components.diagnosis import cures, follow, layers, neighbours, outliers, stored, why
-from vitquant import paths
 
 View = Callable[[sqlite3.Connection, Choices], None]
 
@@ -24,10 +21,9 @@ def _neighbours(db: sqlite3.Connection, chosen: Choices, variant: str) -> None:
         neighbours.show(db, chosen, run)
 
 
-LAYERS = "layers"
 VIEWS: dict[str, tuple[str, View]] = {
     # view -> title, what draws it
-    LAYERS: ("Which layers", _of_a_variant(layers.show)),
+    "layers": ("Which layers", _of_a_variant(layers.show)),
     "why": ("Why", _of_a_variant(why.show)),
     "outliers": ("The cause, live", outliers.show),
     "neighbours": ("Neighbours", _of_a_variant(_neighbours)),
@@ -39,25 +35,12 @@ OF_A_VIEW = (address.PICTURE,)
 
 
 def show(db: sqlite3.Connection) -> None:
-    server.see_to_the_queue(str(paths.store_file()))
-    chosen = choices.choose(db)
-    view = address.value_of(address.VIEW, list(VIEWS), LAYERS, what="view")
-    misunderstood = st.empty()  # views read the address, too
-    st.markdown(choices.summary(chosen.subject))
-    queue.show()
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.segmented_control(
-            "View",
-            list(VIEWS),
-            required=True,
-            format_func=lambda name: VIEWS[name][0],
-            label_visibility="collapsed",
-            **address.mirror(address.VIEW, view, forgetting=OF_A_VIEW),
-        )
-        link.copy_button()
-    VIEWS[view][1](db, chosen)
-    with misunderstood:
-        address.show_misunderstood()
+    views.show(
+        db,
+        {view: title for view, (title, _) in VIEWS.items()},
+        lambda db, chosen, view: VIEWS[view][1](db, chosen),
+        forgetting=OF_A_VIEW,
+    )
 
 
 frame.page("Diagnosis", show)

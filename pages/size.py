@@ -2,16 +2,12 @@
 
 import sqlite3
 
-import streamlit as st
-
-from components import address, choices, frame, link, queue, server
+from components import address, frame, views
 from components.size import bits, budget, riddle, sizes, takeaway, tree
-from vitquant import paths
 
-SIZES = "sizes"
 VIEWS = {
     # view -> title, what draws it
-    SIZES: ("Disk and memory", sizes.show),
+    "sizes": ("Disk and memory", sizes.show),
     "riddle": ("The riddle", riddle.show),
     "tree": ("Where the bytes are", tree.show),
     "budget": ("What fits", budget.show),
@@ -24,25 +20,12 @@ OF_A_VIEW = (address.AT, address.FIRST, address.SECOND, address.SHOWN)
 
 
 def show(db: sqlite3.Connection) -> None:
-    server.see_to_the_queue(str(paths.store_file()))
-    chosen = choices.choose(db)
-    view = address.value_of(address.VIEW, list(VIEWS), SIZES, what="view")
-    misunderstood = st.empty()  # views read the address, too
-    st.markdown(choices.summary(chosen.subject))
-    queue.show()
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.segmented_control(
-            "View",
-            list(VIEWS),
-            required=True,
-            format_func=lambda name: VIEWS[name][0],
-            label_visibility="collapsed",
-            **address.mirror(address.VIEW, view, forgetting=OF_A_VIEW),
-        )
-        link.copy_button()
-    VIEWS[view][1](db, chosen)
-    with misunderstood:
-        address.show_misunderstood()
+    views.show(
+        db,
+        {view: title for view, (title, _) in VIEWS.items()},
+        lambda db, chosen, view: VIEWS[view][1](db, chosen),
+        forgetting=OF_A_VIEW,
+    )
 
 
 frame.page("Size", show)

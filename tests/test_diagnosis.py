@@ -14,6 +14,7 @@ from tests.conftest import missing
 from tests.pages.helpers import store_run
 from tests.test_cli import answer, imported_nothing_heavy, vitquant
 from vitquant import (
+    activations,
     catalog,
     compare,
     database,
@@ -116,7 +117,7 @@ def test_every_layer_has_its_range_and_the_planted_channels_stand_out(
         assert float(stored.act_absmax.max()) == row["absmax"]
         assert float(stored.weight_absmax.max()) == row["weight_absmax"]
         if behind_a_norm and name != "linear_head":
-            assert tuple(np.flatnonzero(diagnosis.outliers(stored))) == planted.channels
+            assert tuple(np.flatnonzero(activations.outliers(stored))) == planted.channels
 
 
 def test_the_error_grows_through_the_depth(rows: list[Row]) -> None:

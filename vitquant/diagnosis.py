@@ -18,13 +18,11 @@ from vitquant import (
     statistics,
     variants,
 )
-from vitquant.activations import Ranges as Ranges
-from vitquant.activations import outliers as outliers
+from vitquant.activations import Ranges
 from vitquant.catalog import ModelSpec, check_image_size
 from vitquant.cure import Cure
 from vitquant.datasets import Dataset
 from vitquant.errors import InputError
-from vitquant.grid import step as step
 from vitquant.runs import Rows
 
 if TYPE_CHECKING:

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vitquant import labels
+from vitquant.layers import HEAD_BLOCKS
 from vitquant.predictions import TOP
-
-HEAD_BLOCKS = 4
-"""dinov2.HEAD_BLOCKS, which a page must not import: it comes with torch."""
 
 if TYPE_CHECKING:
     import torch

@@ -4,7 +4,7 @@ only; imports neither torch nor Streamlit. (The pictures themselves: browse.)
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -295,13 +295,22 @@ def size_rows(db: sqlite3.Connection, subject: Subject) -> dict[str, Mapping[str
     return found
 
 
-def bits_runs(db: sqlite3.Connection, subject: Subject) -> list[Run]:
-    """The stored bits runs of a subject, on its pictures at its image size: in finished_runs' order."""
+def runs_on_pictures(
+    db: sqlite3.Connection, kind: str, subject: Subject, variant: str | None = None
+) -> list[Run]:
+    """The stored runs of one kind on a subject's pictures at its image size, in finished_runs' order. variant:
+    of this one alone."""
     return [
         run
-        for run in finished_runs(db, "bits", subject)
+        for run in finished_runs(db, kind, subject)
         if (run.request["dataset"], run.request["image_size"]) == (subject.dataset, subject.image_size)
+        and variant in (None, *run.request["variants"])
     ]
+
+
+def newest(found: Sequence[Run], today: Conditions) -> Run | None:
+    """The first of these runs that is as it would be today, else the first of all; None where there is none."""
+    return next((run for run in found if not run_changes(run, today)), found[0] if found else None)
 
 
 def latency_rows(db: sqlite3.Connection, subject: Subject) -> tuple[Run, list[dict[str, Any]]] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from vitquant import gallery, layer_facts, layers, ledger
 from vitquant.catalog import ModelSpec
-from vitquant.gallery import Conditions, Subject
+from vitquant.gallery import Subject
 from vitquant.layers import Layer
 from vitquant.runs import Run
 
@@ -179,17 +179,6 @@ def measured(db: sqlite3.Connection, subject: Subject, shown: Run) -> dict[str, 
             if row.get("layers") and row.get("ledger"):
                 found.setdefault(row["variant"], Measured(row, run))
     return {name: found[name] for name in gallery.in_order(found)}
-
-
-def diagnosed(db: sqlite3.Connection, subject: Subject, variant: str, today: Conditions) -> Run | None:
-    """The newest diagnosis of a variant on the subject's pictures, one under today's conditions first."""
-    found = [
-        run
-        for run in gallery.finished_runs(db, "diagnosis", subject)
-        if run.request["variants"] == [variant]
-        and (run.request["dataset"], run.request["image_size"]) == (subject.dataset, subject.image_size)
-    ]
-    return next((run for run in found if not gallery.run_changes(run, today)), found[0] if found else None)
 
 
 def usual_pair(names: Collection[str]) -> tuple[str, str]:

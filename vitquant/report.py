@@ -87,7 +87,8 @@ def collect(
             }
         )
     for kind in ("latency", "profile", "size", "bits"):
-        stored = gallery.bits_runs(db, subject) if kind == "bits" else gallery.finished_runs(db, kind, subject)
+        of_kind = gallery.runs_on_pictures if kind == "bits" else gallery.finished_runs
+        stored = of_kind(db, kind, subject)
         run = (chosen or {}).get(kind) or (stored[0] if stored else None)
         if run is not None:
             found["parts"].append(

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from vitquant import charts, layers
 from vitquant.accuracy import REFERENCE
 from vitquant.diagnosis_words import title
+from vitquant.layers import HEAD_BLOCKS
 
 Row = Mapping[str, Any]
 
@@ -71,8 +72,6 @@ MOST_LABELLED = 12
 """With more blocks than this the map's cells are too narrow for figures, on a phone at least."""
 STANDS_OUT = 0.35
 """Cells with so much of the blame are drawn in full colour."""
-HEAD_BLOCKS = 4
-"""vitquant/dinov2.py's, which imports torch."""
 
 
 def value(row: Row, cost: Cost, direction: str) -> float | None:

@@ -44,11 +44,6 @@ class Recipe:
         """Whether pictures decide how it is made."""
         return self.settings is not None
 
-    @property
-    def is_int8(self) -> bool:
-        """Whether it is one of the int8 variants, whose layers take one scale for all that comes in."""
-        return self.weight_bytes == 1
-
 
 USUAL = {"pictures": 64, "seed": 0}
 """What every calibrated recipe may be told: how many training pictures its ranges are taken from, and which."""

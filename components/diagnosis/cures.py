@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from components import choices, pictures, provenance, queue, readonly
+from components import choices, costs, pictures, provenance, queue, readonly
 from components.choices import Choices
 from components.diagnosis import cures_study, cures_trail
 from vitquant import (
@@ -30,9 +30,7 @@ from vitquant.runs import Run
 
 Row = Mapping[str, Any]
 
-CURES = ("qint8_channel", "qint8_smooth", "qint8_mixed", "qint8_best", "bfloat16")
-SECONDS_PER_SHAPE = 2.0
-"""Enough for a first answer in seconds; the Benchmark page takes longer."""
+SHOWN = ("qint8_channel", "qint8_smooth", "qint8_mixed", "qint8_best", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,8 @@ class Measured:
     @property
     def cures(self) -> list[str]:
         """Every cure, those with settings of their own where they are measured."""
-        told = [name for name in self.accuracy if ":" in name and variants.own_name(name) in CURES]
-        return sorted([*CURES, *told], key=lambda name: CURES.index(variants.own_name(name)))
+        told = [name for name in self.accuracy if ":" in name and variants.own_name(name) in SHOWN]
+        return sorted([*SHOWN, *told], key=lambda name: SHOWN.index(variants.own_name(name)))
 
 
 def show(db: sqlite3.Connection, chosen: Choices) -> None:
@@ -135,7 +133,7 @@ def _answer(chosen: Choices, measured: Measured) -> None:
 def _offers(chosen: Choices, measured: Measured) -> None:
     """What is not measured yet, and the buttons that measure it."""
     usable = set(choices.usable_variants())
-    names = [name for name in (REFERENCE, INT8, *CURES) if name in usable]
+    names = [name for name in (REFERENCE, INT8, *SHOWN) if name in usable]
     requests: dict[str, tuple[Mapping[str, Row], str, measurements.Request]] = {
         "accuracy": (measured.accuracy, "Measure the accuracy", _accuracy_request(chosen, measured)),
         "size": (measured.sizes, "Measure the sizes", _size_request(chosen, names)),
@@ -188,7 +186,7 @@ def _accuracy_request(chosen: Choices, measured: Measured) -> measurements.Accur
     return measurements.AccuracyRequest(
         model=subject.model,
         weights=subject.weights,
-        variants=tuple(name for name in (REFERENCE, INT8, *CURES) if name in usable),
+        variants=tuple(name for name in (REFERENCE, INT8, *SHOWN) if name in usable),
         dataset=subject.dataset,
         limit=max(choices.FIRST_PICTURES, here["n"] if here else 0),
         image_size=subject.image_size,
@@ -203,7 +201,7 @@ def _latency_request(chosen: Choices, names: Sequence[str]) -> measurements.Late
     subject, threads = chosen.subject, (machine.default_threads(),)
     shape = f"1x{subject.image_size}"
     return measurements.LatencyRequest(
-        subject.model, subject.weights, tuple(names), (shape,), threads, SECONDS_PER_SHAPE
+        subject.model, subject.weights, tuple(names), (shape,), threads, costs.SECONDS_PER_SHAPE
     )
 
 
@@ -217,14 +215,7 @@ def _cards(chosen: Choices, measured: Measured) -> None:
             with st.container(border=True, height="stretch", key=f"cure-{name}"):
                 _card(name, chosen, measured)
     if measured.timed:
-        run = measured.timed
-        changes = gallery.run_changes(run, chosen.today)
-        at = provenance.when(run.ended_at or run.created_at)
-        st.caption(
-            f"Speed: one picture at a time, median, {measured.speed[REFERENCE]['threads']} threads of "
-            f"{run.environment.get('machine', 'this machine')}, {at}."
-            + (f" Stale, changed since: {'; '.join(changes)}." if changes else "")
-        )
+        costs.say_on_what(measured.timed, list(measured.speed.values()), chosen)
 
 
 def _card(name: str, chosen: Choices, measured: Measured) -> None:

@@ -35,16 +35,11 @@ def _run(db: sqlite3.Connection, chosen: Choices) -> Run | None:
     """The newest study of these pictures at this size, one under today's conditions first; with the button
     that makes one where there is none."""
     subject = chosen.subject
-    found = [
-        run
-        for run in gallery.finished_runs(db, StudyRequest.kind, subject)
-        if (run.request["dataset"], run.request["image_size"]) == (subject.dataset, subject.image_size)
-    ]
+    run = gallery.newest(gallery.runs_on_pictures(db, StudyRequest.kind, subject), chosen.today)
     request = StudyRequest(subject.model, subject.weights, subject.dataset, image_size=subject.image_size)
-    if not found:
+    if run is None:
         _offer(chosen, request)
         return None
-    run = next((run for run in found if not gallery.run_changes(run, chosen.today)), found[0])
     changes = gallery.run_changes(run, chosen.today)
     provenance.stale({"the study": changes} if changes else {}, again=request)
     return run

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from components import address, pictures
+from components import address, pictures, waking
 from components.choices import Choices
 from components.diagnosis import live
 from vitquant import attention, browse, catalog, charts, follow, follow_charts, images
@@ -77,7 +77,7 @@ def show(db: sqlite3.Connection, chosen: Choices, variant: str) -> None:
         live.offer(db, subject.dataset, chosen.dataset_id, offered)
     found = None
     with right:
-        if live.is_wanted(subject.model):
+        if waking.is_wanted(subject.model):
             found = live.answer(asked, question, lambda worker: _ask(worker, question))
         if found is not None:
             _through_the_blocks(found, variant, picture.class_index)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from components import address, pictures, queue, readonly, server
-from vitquant import browse, catalog, datasets, gallery, images, room
+from vitquant import browse, datasets, gallery, images
 from vitquant.browse import Picture
 from vitquant.errors import VitquantError
 from vitquant.worker import PredictionWorker
@@ -19,8 +19,6 @@ A = TypeVar("A")
 
 LONGEST_EDGE = 1024
 """Larger pictures are made smaller before the model's own resizing, in pixels."""
-LOADED_UNASKED = 500 * 10**6
-"""Bytes of float32 weights up to which a model is loaded without being asked for."""
 OFFERED = 6
 """Pictures to choose from."""
 MOST_KEPT = 24
@@ -83,24 +81,6 @@ def png(file: Path) -> bytes:
 
 
 # The answer
-
-
-def is_wanted(model: str) -> bool:
-    """Whether the model may be loaded: a large one only when somebody asks for it, since it stays in memory."""
-    takes = 4 * catalog.model(model).parameters
-    key = f"live:wanted:{model}"
-    if takes <= LOADED_UNASKED or st.session_state.get(key):
-        return True
-    if problem := room.memory_problem(model, "bits"):
-        st.info(problem, icon=":material/memory:")
-        return False
-    st.button(
-        f"Load {model} ({room.amount(takes)} of weights)",
-        icon=":material/memory:",
-        on_click=st.session_state.__setitem__,
-        args=(key, True),
-    )
-    return False
 
 
 def answer(asked: Asked, question: Hashable, ask: Callable[[PredictionWorker], A]) -> A | None:

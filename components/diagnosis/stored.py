@@ -4,9 +4,9 @@ import sqlite3
 
 import streamlit as st
 
-from components import address, choices, pictures, provenance, queue, readonly
+from components import address, choices, measure, pictures, provenance, readonly
 from components.choices import Choices
-from vitquant import catalog, gallery, room
+from vitquant import gallery
 from vitquant.measurements import DiagnosisRequest
 from vitquant.runs import Run
 from vitquant.variants import recipe
@@ -38,13 +38,9 @@ def diagnosis(db: sqlite3.Connection, chosen: Choices, variant: str) -> Run | No
             f"{pictures.RANDOM.capitalize()}; which layers are sensitive says nothing of trained ones.",
             icon=":material/casino:",
         )
-    found = [
-        run
-        for run in gallery.finished_runs(db, DiagnosisRequest.kind, chosen.subject)
-        if (run.request["dataset"], run.request["image_size"])
-        == (chosen.subject.dataset, chosen.subject.image_size)
-        and run.request["variants"] == [variant]
-    ]
+    run = gallery.newest(
+        gallery.runs_on_pictures(db, DiagnosisRequest.kind, chosen.subject, variant), chosen.today
+    )
     request = DiagnosisRequest(
         chosen.subject.model,
         chosen.subject.weights,
@@ -52,46 +48,22 @@ def diagnosis(db: sqlite3.Connection, chosen: Choices, variant: str) -> Run | No
         image_size=chosen.subject.image_size,
         variants=(variant,),
     )
-    if not found:
+    if run is None:
         nothing = f"Nothing is measured yet of {variant} for this model, these weights and these pictures."
         if readonly.is_on():
             st.info(nothing, icon=":material/hourglass_empty:")
-        _measure(chosen, request, nothing)
+        _offer(chosen, request, nothing)
         return None
-    run = next((run for run in found if not gallery.run_changes(run, chosen.today)), found[0])
     if changes := gallery.run_changes(run, chosen.today):
         provenance.stale({variant: changes}, again=request)
     elif run.shipped:
-        _measure(chosen, request, "This came with vitquant: measured elsewhere. Measure it on this machine?")
+        _offer(chosen, request, "This came with vitquant: measured elsewhere. Measure it on this machine?")
     return run
 
 
-def _measure(chosen: Choices, request: DiagnosisRequest, why: str) -> None:
-    if readonly.is_on():
-        return
-    subject = chosen.subject
-    with st.container(border=True):
-        words, button = st.columns([3, 2], vertical_alignment="center")
-        if not chosen.pictures_here:
-            how = catalog.dataset(subject.dataset).how_to_get
-            words.markdown(f"{why} The pictures of {subject.dataset} are not here: `{how}` brings them.")
-            return
-        if chosen.today.weights_digest is None:
-            words.markdown(f"{why} The weights of this model are not here, either.")
-            return
-        if too_large := room.memory_problem(subject.model, request.kind):
-            words.markdown(f"{why} {too_large}")
-            return
-        words.markdown(
-            f"{why} Every layer is quantized alone, and every layer but it, on {request.pictures} pictures, in "
-            "the background: under a minute with the sample, minutes with ViT-B."
-        )
-        with button:
-            queue.offer(
-                "Diagnose",
-                request,
-                again=True,
-                type="primary",
-                icon=":material/play_arrow:",
-                width="stretch",
-            )
+def _offer(chosen: Choices, request: DiagnosisRequest, why: str) -> None:
+    takes = (
+        f"Every layer is quantized alone, and every layer but it, on {request.pictures} pictures, in the "
+        "background: under a minute with the sample, minutes with ViT-B."
+    )
+    measure.offer(chosen, request, why, takes, "Diagnose")

@@ -12,8 +12,18 @@ import streamlit as st
 from components import address, provenance
 from components.choices import Choices
 from components.diagnosis import stored
-from vitquant import charts, diagnosis, diagnosis_words, grid, range_charts, runs, sensitivity_charts
+from vitquant import (
+    activations,
+    charts,
+    diagnosis,
+    diagnosis_words,
+    grid,
+    range_charts,
+    runs,
+    sensitivity_charts,
+)
 from vitquant.accuracy import REFERENCE
+from vitquant.activations import Ranges
 from vitquant.range_charts import Channels
 from vitquant.runs import Run
 from vitquant.sensitivity_charts import ALONE, BUT, COSTS
@@ -113,7 +123,7 @@ def _ranges(db: sqlite3.Connection, run: Run, row: Row, whole: Row) -> None:
     taken, weights = _channels(ranges, order)
     levels = row["levels"]
     low, high = float(taken.low.min()), float(taken.high.max())
-    step = None if levels is None else float(diagnosis.step(low, high, levels))
+    step = None if levels is None else float(grid.step(low, high, levels))
     draw = range_charts.magnitudes if scale == "log" else range_charts.activations
     alt = range_charts.channels_alt(taken, step)
     whole_range = functools.partial(
@@ -165,10 +175,10 @@ def _what_is_drawn(levels: int | None, step: float | None, pictures: int) -> str
     )
 
 
-def _channels(ranges: diagnosis.Ranges, order: str) -> tuple[Channels, Channels]:
+def _channels(ranges: Ranges, order: str) -> tuple[Channels, Channels]:
     """Activations and weights of each input channel, in the order that was chosen."""
     number = np.arange(len(ranges.act_min))
-    outlier = diagnosis.outliers(ranges)
+    outlier = activations.outliers(ranges)
     taken = Channels(ranges.act_min, ranges.act_max, number, outlier)
     weights = Channels(ranges.weight_min, ranges.weight_max, number, outlier)
     if order == "model":

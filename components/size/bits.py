@@ -6,11 +6,11 @@ from dataclasses import replace
 import pandas as pd
 import streamlit as st
 
-from components import address, pictures, provenance, queue, readonly, rounded
+from components import address, measure, pictures, provenance, readonly, rounded, waking
 from components.choices import Choices
 from components.rounded import Question
 from components.size import stored
-from vitquant import bits, bits_charts, browse, catalog, charts, datasets, gallery, room, rounding, wording
+from vitquant import bits, bits_charts, browse, catalog, charts, datasets, gallery, rounding, wording
 from vitquant.accuracy import REFERENCE
 from vitquant.browse import Picture
 from vitquant.measurements import BitsRequest
@@ -31,8 +31,6 @@ COLUMNS = {
     "mean_kl_nats": "mean KL (nats)",
 }
 SHARES = ("agree", "agree_low", "agree_high", "top1", "top1_low", "top1_high")
-LOADED_UNASKED = 500 * 10**6
-"""Bytes of float32 weights up to which a model is loaded for the slider without being asked for."""
 FIRST_BITS = 4
 """What the slider stands at: few enough to see something."""
 
@@ -56,13 +54,12 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
 def _stored(db: sqlite3.Connection, chosen: Choices) -> Run | None:
     """The newest run on these pictures at this size, one under today's conditions first, with an offer to
     measure where there is none."""
-    found = gallery.bits_runs(db, chosen.subject)
-    if not found:
+    run = gallery.newest(gallery.runs_on_pictures(db, BitsRequest.kind, chosen.subject), chosen.today)
+    if run is None:
         if readonly.is_on():
             st.info("Nothing is measured yet of fewer bits.", icon=":material/hourglass_empty:")
         _measure(chosen, "Nothing is measured yet for this model, these weights and these pictures.")
         return None
-    run = next((run for run in found if not gallery.run_changes(run, chosen.today)), found[0])
     if changes := gallery.run_changes(run, chosen.today):
         _measure(chosen, "Measure again under today's conditions?")
         provenance.stale({"bits": changes})
@@ -72,34 +69,15 @@ def _stored(db: sqlite3.Connection, chosen: Choices) -> Run | None:
 
 
 def _measure(chosen: Choices, why: str) -> None:
-    if readonly.is_on():
-        return
     subject = chosen.subject
-    with st.container(border=True):
-        words, button = st.columns([3, 2], vertical_alignment="center")
-        if not chosen.pictures_here:
-            how = catalog.dataset(subject.dataset).how_to_get
-            words.markdown(f"{why} The pictures of {subject.dataset} are not here: `{how}` brings them.")
-            return
-        if chosen.today.weights_digest is None:
-            words.markdown(f"{why} The weights of this model are not here, either.")
-            return
-        words.markdown(
-            f"{why} {bits.USUAL_PICTURES} pictures are put to the model with its weights rounded in "
-            f"{len(bits.SETTINGS)} ways, in the background: seconds with the sample."
-        )
-        request = BitsRequest(
-            subject.model, subject.weights, subject.dataset, bits.USUAL_PICTURES, subject.image_size
-        )
-        with button:
-            queue.offer(
-                "Measure fewer bits",
-                request,
-                again=True,
-                type="primary",
-                icon=":material/play_arrow:",
-                width="stretch",
-            )
+    request = BitsRequest(
+        subject.model, subject.weights, subject.dataset, bits.USUAL_PICTURES, subject.image_size
+    )
+    takes = (
+        f"{request.pictures} pictures are put to the model with its weights rounded in {len(bits.SETTINGS)} "
+        "ways, in the background: seconds with the sample."
+    )
+    measure.offer(chosen, request, why, takes, "Measure fewer bits")
 
 
 def _result(run: Run) -> None:
@@ -190,7 +168,7 @@ def _one_picture(db: sqlite3.Connection, chosen: Choices) -> None:
         return
     pictures.style_sheet()
     st.subheader("Try it on a picture", anchor=False)
-    if not _is_wanted(chosen):
+    if not waking.is_wanted(chosen.subject.model):
         return
     rounded.wake(chosen.subject)
     left, right = st.columns([1, 3], gap="large")
@@ -240,26 +218,6 @@ def _another(db: sqlite3.Connection, chosen: Choices, picture: Picture) -> None:
             on_click=address.go,
             kwargs={address.PICTURE: place.next},
         )
-
-
-def _is_wanted(chosen: Choices) -> bool:
-    """Whether the model may be loaded: a large one only when somebody asks for it, since it stays in memory."""
-    takes = 4 * catalog.model(chosen.subject.model).parameters
-    if takes <= LOADED_UNASKED:
-        return True
-    key = f"bits:wanted:{chosen.subject.model}"
-    if st.session_state.get(key):
-        return True
-    if problem := room.memory_problem(chosen.subject.model, "bits"):
-        st.info(problem, icon=":material/memory:")
-        return False
-    st.button(
-        f"Load {chosen.subject.model} ({room.amount(takes)} of weights)",
-        icon=":material/memory:",
-        on_click=st.session_state.__setitem__,
-        args=(key, True),
-    )
-    return False
 
 
 @st.fragment(run_every=1.0)

@@ -45,7 +45,8 @@ def show(db: sqlite3.Connection, chosen: Choices, run: Run, unit: int) -> None:
         st.markdown(f"**{first}** beside itself: choose another variant to see what differs.")
         return
     diagnoses = [
-        layer_differences.diagnosed(db, chosen.subject, name, chosen.today) for name in (first, second)
+        gallery.newest(gallery.runs_on_pictures(db, "diagnosis", chosen.subject, name), chosen.today)
+        for name in (first, second)
     ]
     of_first, of_second = (diagnosis.result or [] if diagnosis else [] for diagnosis in diagnoses)
     spec = catalog.model(chosen.subject.model)
