@@ -5,8 +5,8 @@ Every candidate is built and answers the judging pictures, which are training pi
 taken from.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,21 +19,21 @@ from vitquant import (
     judging,
     layers,
     machine,
+    mixing,
     models,
     packing,
-    sensitivity,
     side_by_side,
     smoothing,
     variants,
 )
-from vitquant.activations import Ranges, ranges
+from vitquant.activations import ranges
 from vitquant.calibration import Chosen
 from vitquant.composed import Watched
 from vitquant.cure import Cure
 from vitquant.errors import InputError
 from vitquant.judging import Judge, Judged
-from vitquant.layers import Layer
 from vitquant.runs import Rows
+from vitquant.search import Search, weight_of
 from vitquant.variants import Recipe
 from vitquant.weights import Weights
 
@@ -50,74 +50,6 @@ COSTS_NOTHING = 0.02
 Progress = Callable[[int, int, str], None]
 
 
-@dataclass
-class Search:
-    """One calibration under way: the best so far, and every candidate measured on the way to it."""
-
-    judge: Judge
-    ranges: Mapping[str, Ranges]  # of what reaches each layer in float32
-    limit: float  # points of top-1 that may be lost
-    tell: Callable[[int, str], None]  # with how many candidates are measured, and the one that comes
-    cure: Cure = field(default_factory=Cure)
-    judged: Judged | None = None
-    parameters: dict[str, Any] = field(default_factory=dict)  # what people read of the best
-    trail: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def of_model(self) -> Sequence[Layer]:
-        return self.judge.of_model
-
-    def measure(self, step: str, cure: Cure) -> Judged:
-        """Judge a candidate and note it."""
-        self.tell(len(self.trail), step)
-        judged = self.judge.measure(cure)
-        size = weight_bytes(self.judge.model, self.of_model, cure, has_float16=self.judge.has_float16)
-        row = {"step": step, **judged.row(), "weight_bytes": size, "in_float": len(cure.in_float)}
-        self.trail.append(row | {"kept": None, "why": ""})
-        return judged
-
-    def decide(self, kept: bool, why: str, row: int = -1) -> None:
-        """Note what became of a candidate, the last one unless told otherwise."""
-        self.trail[row] |= {"kept": kept, "why": why}
-
-    def start(self, step: str, cure: Cure) -> None:
-        """Take a candidate as the one that others have to beat."""
-        self.cure, self.judged = cure, self.measure(step, cure)
-        self.decide(True, "where the search begins")
-
-    def attempt(self, step: str, candidate: Cure, *, by: float = 0.0, free: bool = True) -> bool:
-        """Measure a candidate, and keep it where it beats the best so far.
-
-        by: the share by which its mean KL must be lower; below 0 it may be higher, since it saves time.
-        """
-        assert self.judged is not None
-        after = self.measure(step, candidate)
-        before_kl, after_kl = self.judged.mean_kl_nats, after.mean_kl_nats
-        change = f"mean KL {before_kl:.3g} before, {after_kl:.3g} with it"
-        if by < 0:
-            kept = not self.judged.is_better_than(after, -by)
-            why = f"{change}: less to compute" if kept else f"{change}: too much for what it saves"
-        else:
-            kept = after.is_better_than(self.judged, by)
-            why = change if kept else f"{change}: within one standard error"
-            if not kept and by and after.is_better_than(self.judged):
-                why = f"{change}: too little for one more operation"
-        self.decide(kept, why)
-        if kept:
-            self.cure, self.judged = candidate, after
-        return kept
-
-    def smoothing(self, kinds: Iterable[str], alpha: float) -> dict[str, np.ndarray]:
-        """The scales of all layers of these kinds."""
-        return {
-            one.name: smoothing.scales(
-                one.name, self.ranges[one.name].act_absmax, _weight_of(self.judge.model, one.name), alpha
-            )
-            for one in self.of_model
-            if one.kind in kinds
-        }
-
-
 def carry_out(
     source: Weights, recipe: Recipe, chosen: Chosen, progress: Progress
 ) -> tuple[Cure, dict[str, Any], Rows]:
@@ -129,8 +61,8 @@ def carry_out(
     own = variants.own_name(recipe.name)
     settings = recipe.settings or {}
     of_model = layers.of(catalog.model(source.model))
-    find = {"qint8_smooth": smooth, "qint8_mixed": mixed, "qint8_best": best}[own]
-    total = {"qint8_smooth": len(ALPHAS) + 2, "qint8_mixed": len(of_model), "qint8_best": len(ALPHAS) + 9}[own]
+    find, candidates = FINDERS[own]
+    total = candidates(len(of_model))
 
     def tell(done: int, what: str) -> None:
         progress(done, max(total, done + 1), f"{own}: {what}")
@@ -144,7 +76,7 @@ def carry_out(
         seen = side_by_side.reaching(model, of_model, pictures.fitted_to, cores)
         for layer in of_model:
             activations.check(seen[layer.name], layer, source.model)
-        reached = {name: ranges(of, _weight_of(model, name).numpy()) for name, of in seen.items()}
+        reached = {name: ranges(of, weight_of(model, name).numpy()) for name, of in seen.items()}
         has_float16, is_random = variants.has_float16(engine), source.source == "random"
         judge = Judge(model, of_model, pictures, cores, has_float16=has_float16, random=is_random)
         search = Search(judge, reached, settings.get("limit", variants.USUAL_LIMIT), tell)
@@ -162,7 +94,7 @@ def smooth(search: Search) -> None:
 
 def mixed(search: Search) -> None:
     """The notebook's int8, with the fewest layers left in float that keep the limit."""
-    _leave_in_float(search, Cure())
+    mixing.leave_in_float(search, Cure())
 
 
 def best(search: Search) -> None:
@@ -190,7 +122,7 @@ def best(search: Search) -> None:
     if search.judged is not None and not search.judged.keeps(search.limit, surely=False):
         before, begun = (search.cure, search.judged), len(search.trail)
         try:
-            _leave_in_float(search, search.cure, surely=False)
+            mixing.leave_in_float(search, search.cure, surely=False)
         except InputError as error:  # what was found before is still the best there is
             search.cure, search.judged = before
             search.parameters["limit"] = str(error)
@@ -277,106 +209,9 @@ def _mean_errors(search: Search) -> dict[str, np.ndarray]:
     return means
 
 
-def _leave_in_float(search: Search, base: Cure, *, surely: bool = True) -> None:
-    """The fewest layers left in float that keep the limit surely, and of them none that can do without.
-
-    Layers are ranked by what each costs alone (the KL divergence to fp32, on the pictures that the ranges are
-    taken from); the smallest number of the worst that keeps the limit is found by halving; then each of them,
-    the least harmful first, is put back to int8 if the limit still holds.
-    """
-    as_float = "float16" if search.judge.has_float16 else "float32"
-    begun = len(search.trail)
-
-    def candidate(left: Sequence[str], step: str) -> bool:
-        cure = replace(base, in_float=tuple(left))
-        judged = search.measure(step, cure)
-        kept = judged.keeps(search.limit, surely=surely)
-        holds = "holds" if kept else "does not hold"
-        lost = f"{judged.points_lost:.2f} points lost, {judged.points_lost_high:.2f} at most"
-        search.decide(kept, f"{lost}: the limit of {search.limit:g} {holds}")
-        if kept:
-            search.cure, search.judged = cure, judged
-        return kept
-
-    search.parameters |= {"left in float": [], "as": as_float}
-    if search.judge.random:
-        search.parameters["limit"] = "says nothing of random weights, which believe in no class"
-    if candidate((), "no layer left in float"):
-        return
-    ranked = _ranked(search, base)
-
-    def leaving(count: int) -> bool:
-        return candidate(ranked[:count], f"the worst {count} of {len(ranked)} layers left in {as_float}")
-
-    if not leaving(len(ranked)):
-        lost = search.trail[-1]["points_lost_high"]
-        raise InputError(
-            f"No mix keeps within {search.limit:g} points: even with every layer in {as_float}, up to "
-            f"{lost:.2g} are lost by the {len(search.judge.classes):,} training pictures that judge. Allow "
-            "more (limit=…), or take fp32."
-        )
-    too_few, enough = 0, len(ranked)
-    while enough - too_few > 1:
-        middle = (too_few + enough) // 2
-        too_few, enough = (too_few, middle) if leaving(middle) else (middle, enough)
-    if enough == len(ranked):
-        raise InputError(
-            f"Only with every layer left in {as_float} are at most {search.limit:g} points lost: that is no "
-            f"int8 model. Allow more (limit=…), or take {as_float.replace('float32', 'fp32')}."
-        )
-    left = ranked[:enough]
-    for name in reversed(ranked[: enough - 1]):  # without the last of them the halving has tried it
-        without = [other for other in left if other != name]
-        if candidate(without, f"{_title(search, name)} put back to int8"):
-            left = without
-    search.parameters["left in float"] = left
-    for row in search.trail[begun:]:
-        if row["kept"] and row["in_float"] > len(left):
-            row |= {"kept": False, "why": f"{row['why']}, with fewer in float as well"}
-
-
-def _ranked(search: Search, base: Cure) -> list[str]:
-    """Every layer by what it costs alone, the worst first."""
-    judge = search.judge
-    inputs = judge.pictures.fitted_to
-    search.tell(len(search.trail), "what each layer costs alone")
-    floats, variant = packing.floats_of(judge.model, base), judge.build(base)
-    size = side_by_side.at_once(floats, inputs)
-    logits = torch.cat(judge.cores.map(lambda part: floats(inputs[part]), len(inputs), size)).numpy()
-    tokens = torch.cat(judge.cores.map(lambda part: floats.embed(inputs[part]), len(inputs), size))
-    answers = sensitivity.Answers(logits, logits.argmax(axis=1))
-    done = len(search.trail)
-    rows = sensitivity.measure(
-        floats,
-        variant,
-        judge.of_model,
-        (tokens, tokens),
-        answers,
-        judge.cores,
-        (),
-        lambda *_: search.tell(done, "…"),
-    )
-    costs = {row["layer"]: row["alone_kl_nats"] for some in rows for row in some if row["part"] == "layer"}
-    return sorted(costs, key=lambda name: -costs[name])
-
-
-def _title(search: Search, name: str) -> str:
-    return next(one.title for one in search.of_model if one.name == name)
-
-
-def weight_bytes(model: torch.nn.Module, of_model: Sequence[Layer], cure: Cure, *, has_float16: bool) -> int:
-    """What the Linear weights and their scales take in bytes, computed: 1 for each number in int8, 2 or 4 for
-    one left in float; 12 for each scale with its zero point (float64 and int32, as torch keeps them)."""
-    total = 0
-    for layer in of_model:
-        rows, columns = _weight_of(model, layer.name).shape
-        if layer.name in cure.in_float:
-            total += (2 if has_float16 else 4) * rows * columns
-        else:
-            total += rows * columns + 12 * (rows if cure.per_channel else 1)
-    return total
-
-
-def _weight_of(model: torch.nn.Module, name: str) -> torch.Tensor:
-    weight: Any = model.get_submodule(name).weight
-    return weight
+FINDERS: dict[str, tuple[Callable[[Search], None], Callable[[int], int]]] = {
+    # recipe -> what finds its cure, and how many candidates that may take for so many layers
+    "qint8_smooth": (smooth, lambda layers: len(ALPHAS) + 2),
+    "qint8_mixed": (mixed, lambda layers: layers),
+    "qint8_best": (best, lambda layers: len(ALPHAS) + 9),
+}
