@@ -5,7 +5,7 @@ import streamlit as st
 from components import queue, readonly
 from components.choices import Choices
 from vitquant import catalog, room
-from vitquant.measurements import Request
+from vitquant.request import Request
 
 
 def offer(chosen: Choices, request: Request, why: str, what_it_takes: str, button: str) -> None:

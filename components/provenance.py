@@ -9,7 +9,7 @@ from components import choices, queue
 from components.choices import Choices
 from vitquant import wording
 from vitquant.gallery import AnswerSet
-from vitquant.measurements import Request
+from vitquant.request import Request
 from vitquant.runs import Run
 
 SHIPPED = ":material/inventory_2: shipped with vitquant, measured elsewhere · "

@@ -15,7 +15,8 @@ import streamlit as st
 from components import choices, readonly
 from vitquant import charts, database, gallery, jobs, run_charts, runs, sequential, wording, worker
 from vitquant.errors import Busy, VitquantError
-from vitquant.measurements import CalibrationRequest, Request
+from vitquant.measurements import CalibrationRequest
+from vitquant.request import Request
 from vitquant.runs import Run
 
 _ACTIVE = "queue:active"

@@ -36,7 +36,8 @@ from vitquant import (
 )
 from vitquant.errors import Cancelled, InputError
 from vitquant.gallery import Subject
-from vitquant.measurements import BitsRequest, Journal
+from vitquant.measurements import BitsRequest
+from vitquant.request import Journal
 
 N = 96
 REQUEST = BitsRequest("sample", "bundled", "sample", 8)

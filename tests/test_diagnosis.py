@@ -38,7 +38,8 @@ from vitquant import (
 from vitquant.cure import Cure
 from vitquant.dinov2 import LinearClassifier
 from vitquant.errors import Cancelled, InputError
-from vitquant.measurements import DiagnosisRequest, Journal, from_plain, to_plain
+from vitquant.measurements import DiagnosisRequest, from_plain
+from vitquant.request import Journal, to_plain
 
 N = 4
 REQUEST = DiagnosisRequest("sample_outliers", "bundled", "sample", N)

@@ -10,14 +10,8 @@ import pytest
 
 from vitquant import database, jobs, measurements, runs
 from vitquant.errors import Cancelled
-from vitquant.measurements import (
-    AccuracyRequest,
-    BitsRequest,
-    LatencyRequest,
-    ProfileRequest,
-    Request,
-    SizeRequest,
-)
+from vitquant.measurements import AccuracyRequest, BitsRequest, LatencyRequest, ProfileRequest, SizeRequest
+from vitquant.request import Request, to_plain
 
 MODEL = ("dinov2_vits14_reg_lc", "random")
 REQUESTS: list[Request] = [
@@ -37,7 +31,7 @@ def db(data_dir: Path) -> Iterator[sqlite3.Connection]:
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: request.kind)
 def test_a_request_survives_json(request_: Request) -> None:
-    plain = json.loads(json.dumps(measurements.to_plain(request_)))
+    plain = json.loads(json.dumps(to_plain(request_)))
     assert measurements.from_plain(request_.kind, plain) == request_
 
 

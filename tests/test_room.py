@@ -9,7 +9,8 @@ import pytest
 
 from vitquant import catalog, database, formats, jobs, room
 from vitquant.errors import InputError
-from vitquant.measurements import BitsRequest, DiagnosisRequest, ExportRequest, Request, SizeRequest
+from vitquant.measurements import BitsRequest, DiagnosisRequest, ExportRequest, SizeRequest
+from vitquant.request import Request
 
 GIANT = "dinov2_vitg14_reg_lc"
 

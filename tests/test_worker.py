@@ -12,8 +12,9 @@ from PIL import Image
 
 from vitquant import database, datasets, images, predictions, runs
 from vitquant.errors import Busy, VitquantError
-from vitquant.measurements import AccuracyRequest, Journal
+from vitquant.measurements import AccuracyRequest
 from vitquant.predictions import Prediction
+from vitquant.request import Journal
 from vitquant.worker import PredictionWorker
 
 pytestmark = pytest.mark.slow  # the worker imports torch

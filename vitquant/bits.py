@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import nn
 
-    from vitquant.measurements import Journal
+    from vitquant.request import Journal
     from vitquant.weights import Weights
 
 SIMULATED = (

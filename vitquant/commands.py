@@ -44,7 +44,7 @@ from vitquant import (
 from vitquant.budget import Budget
 from vitquant.errors import InputError, VitquantError
 from vitquant.gallery import Subject
-from vitquant.measurements import Request
+from vitquant.request import Request, to_plain
 from vitquant.runs import Rows
 
 NOTEBOOK_VARIANTS = ("fp32", "qint8", "float16")
@@ -461,7 +461,7 @@ def _measure(
             on_progress=bar.show,
             on_wait=_say_that_it_waits,
         )
-        origin = tables.origin(measurements.to_plain(request), *request.origin(db))
+        origin = tables.origin(to_plain(request), *request.origin(db))
     _print(as_rows(rows) if as_rows and options.json else rows, options, as_table)
     if not options.json:
         print(f"\n{origin}")

@@ -28,7 +28,7 @@ from vitquant.runs import Rows
 if TYPE_CHECKING:
     import numpy as np
 
-    from vitquant.measurements import Journal
+    from vitquant.request import Journal
     from vitquant.sensitivity import Answers
     from vitquant.weights import Weights
 

@@ -35,7 +35,8 @@ from vitquant.accuracy import REFERENCE
 from vitquant.digests import sha256_of
 from vitquant.errors import VitquantError
 from vitquant.formats import Format
-from vitquant.measurements import ExportRequest, to_plain
+from vitquant.measurements import ExportRequest
+from vitquant.request import to_plain
 
 STEPS = 5
 FAITHFUL = 0.01

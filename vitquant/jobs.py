@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from vitquant import database, exports, machine, measurements, paths, reserve, runs
 from vitquant.errors import Cancelled, VitquantError
-from vitquant.measurements import Journal, Request
+from vitquant.request import Journal, Request, to_plain
 from vitquant.runs import Rows, Run
 
 POLL_S = 0.2
@@ -326,13 +326,13 @@ def measuring_lock_file() -> Path:
 
 
 def _add(db: sqlite3.Connection, request: Request, identity: dict[str, Any]) -> Run:
-    return runs.add(db, request.kind, measurements.to_plain(request), identity, machine.environment())
+    return runs.add(db, request.kind, to_plain(request), identity, machine.environment())
 
 
 def _same_run(
     db: sqlite3.Connection, request: Request, identity: dict[str, Any], states: tuple[str, ...]
 ) -> Run | None:
-    key = runs.run_key(request.kind, measurements.to_plain(request), identity)
+    key = runs.run_key(request.kind, to_plain(request), identity)
     return next(iter(runs.find(db, key=key, states=states)), None)
 
 

@@ -5,15 +5,14 @@ Nothing here imports torch until measure() is called.
 """
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from vitquant import (
     accuracy,
     bits,
     catalog,
-    datasets,
     diagnosis,
     digest_cache,
     exports,
@@ -24,59 +23,15 @@ from vitquant import (
     paths,
     room,
     rounding,
-    runs,
     study,
     weights,
 )
-from vitquant.cure import Cure
 from vitquant.datasets import Dataset
 from vitquant.errors import InputError
-from vitquant.runs import Rows, Run
-from vitquant.variants import calibrated, check_available, recipe
+from vitquant.request import Journal, KeptWithItsRun, Request, cures_of, identity_of
+from vitquant.runs import Rows
+from vitquant.variants import calibrated, recipe
 from vitquant.weights import Weights
-
-
-@dataclass(frozen=True)
-class Journal:
-    """What a measurement tells whoever carries it out, and what it was left by an earlier attempt.
-
-    progress(done, total, message) raises Cancelled where the run is to stop. keep(rows) stores all rows that
-    are finished so far: they stay when the run is stopped, and are its `rows` when it is continued. attach
-    keeps what is too large for rows under a name.
-    """
-
-    progress: Callable[[int, int, str], None]
-    keep: Callable[[Rows], None] = lambda rows: None
-    rows: Sequence[Mapping[str, Any]] = ()
-    attach: Callable[[str, bytes], None] = lambda name, content: None
-
-    def finished(self, *parts: str) -> set[Any]:
-        """Which parts (variants; pairs of shape and threads) an earlier attempt has finished."""
-        return {tuple(row[part] for part in parts) if len(parts) > 1 else row[parts[0]] for row in self.rows}
-
-
-class Request(Protocol):
-    """One measurement asked for; plain data that survives a trip through JSON."""
-
-    kind: ClassVar[str]
-
-    @property
-    def model(self) -> str: ...
-
-    @property
-    def variants(self) -> tuple[str, ...]: ...
-
-    def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
-        """What the result depends on besides the request; InputError where it cannot be measured."""
-
-    def stored(self, db: sqlite3.Connection) -> Rows | None:
-        """The rows, if all of them are in the store under today's identity."""
-
-    def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
-        """Measure what is missing and return the rows."""
-
-    def origin(self, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
-        """The environment in which the stored result was measured, and when."""
 
 
 @dataclass(frozen=True)
@@ -140,22 +95,8 @@ class AccuracyRequest:
         return accuracy.rows(db, plan, self.variants, n)
 
 
-class _KeptWithItsRun:
-    """A measurement whose rows are kept with its run (accuracy's are read from the stored predictions)."""
-
-    def stored(self: Request, db: sqlite3.Connection) -> Rows | None:
-        run = newest_run(db, self)
-        return run.result if run else None
-
-    def origin(self: Request, db: sqlite3.Connection) -> tuple[Mapping[str, Any], str]:
-        run = newest_run(db, self)
-        if run is None:
-            raise InputError(f"Nothing is stored yet for this {self.kind} run.")
-        return run.environment, run.ended_at or run.created_at
-
-
 @dataclass(frozen=True)
-class LatencyRequest(_KeptWithItsRun):
+class LatencyRequest(KeptWithItsRun):
     """Seconds a forward pass takes, for each shape ("8x70": 8 pictures of 70 x 70) and number of threads.
 
     Before the variants are timed in turns, a fresh process for each loads it and makes one prediction at the
@@ -171,7 +112,7 @@ class LatencyRequest(_KeptWithItsRun):
     seconds_per_shape: float
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
-        return _identity(db, self) | {"machine": machine.machine_name()}
+        return identity_of(db, self) | {"machine": machine.machine_name()}
 
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         from vitquant import latency, startup
@@ -183,7 +124,7 @@ class LatencyRequest(_KeptWithItsRun):
         ]
         finished = journal.finished("shape", "threads")
         source = weights.resolve(self.model, self.weights)
-        cures = _cures(db, self, journal)
+        cures = cures_of(db, self, journal)
         starts = {}
         if not finished:
             for name in self.variants:
@@ -214,7 +155,7 @@ class LatencyRequest(_KeptWithItsRun):
 
 
 @dataclass(frozen=True)
-class SizeRequest(_KeptWithItsRun):
+class SizeRequest(KeptWithItsRun):
     """Bytes on disk and in memory, tensor by tensor (vitquant/ledger.py); what each Linear layer is
     (vitquant/layer_facts.py); and the resident memory of a fresh process that loads each variant from a file of
     its own and makes one prediction (vitquant/resident.py)."""
@@ -225,7 +166,7 @@ class SizeRequest(_KeptWithItsRun):
     variants: tuple[str, ...]
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
-        return _identity(db, self) | {"measurement": ledger.VERSION}
+        return identity_of(db, self) | {"measurement": ledger.VERSION}
 
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         from vitquant import footprint, layer_facts, models, resident, variants
@@ -233,7 +174,7 @@ class SizeRequest(_KeptWithItsRun):
         room.check_memory(self.model, self.kind)
         spec = catalog.model(self.model)
         room.check_disk(paths.data_dir(), 4 * spec.parameters, "Measuring resident memory")
-        cures = _cures(db, self, journal)
+        cures = cures_of(db, self, journal)
         model = models.load(weights.resolve(self.model, self.weights))
         rows = [dict(row) for row in journal.rows]
         steps = 2 * len(self.variants)
@@ -263,7 +204,7 @@ class SizeRequest(_KeptWithItsRun):
 
 
 @dataclass(frozen=True)
-class ProfileRequest(_KeptWithItsRun):
+class ProfileRequest(KeptWithItsRun):
     """Where the time of a forward pass goes, per variant: operators by self time and memory, and layers."""
 
     kind: ClassVar[str] = "profile"
@@ -275,7 +216,7 @@ class ProfileRequest(_KeptWithItsRun):
     stacks: bool = False
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
-        return _identity(db, self) | {"machine": machine.machine_name()}
+        return identity_of(db, self) | {"machine": machine.machine_name()}
 
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         from vitquant import latency, profile
@@ -283,7 +224,7 @@ class ProfileRequest(_KeptWithItsRun):
 
         rows = [dict(row) for row in journal.rows]
         lacking = [name for name in self.variants if name not in journal.finished("variant")]
-        cures = _cures(db, self, journal)
+        cures = cures_of(db, self, journal)
         models = load_variants(weights.resolve(self.model, self.weights), lacking, machine.engine(), cures)
         [shape] = latency.parse_shapes(self.shape)
         for name, model in models.items():
@@ -297,7 +238,7 @@ class ProfileRequest(_KeptWithItsRun):
 
 
 @dataclass(frozen=True)
-class BitsRequest(_KeptWithItsRun):
+class BitsRequest(KeptWithItsRun):
     """Weights at 8 down to 2 bits, simulated (vitquant/bits.py), on the first so many pictures of a dataset's
     evaluation order; on all of them where there are fewer."""
 
@@ -311,7 +252,7 @@ class BitsRequest(_KeptWithItsRun):
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
         dataset = bits.opened(self.dataset, self.pictures, self.image_size)
-        return _identity(db, self) | {
+        return identity_of(db, self) | {
             "dataset_digest": digest_cache.of_dataset(db, dataset),
             "rounding_version": rounding.VERSION,
         }
@@ -324,7 +265,7 @@ class BitsRequest(_KeptWithItsRun):
 
 
 @dataclass(frozen=True)
-class DiagnosisRequest(_KeptWithItsRun):
+class DiagnosisRequest(KeptWithItsRun):
     """Which layers an int8 variant breaks, and why (vitquant/diagnosis.py), on the first so many pictures of a
     dataset's evaluation order; on all of them where there are fewer."""
 
@@ -340,7 +281,7 @@ class DiagnosisRequest(_KeptWithItsRun):
         return diagnosis.opened(self.model, self.dataset, self.pictures, self.image_size, self.variants)
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
-        return _identity(db, self) | {
+        return identity_of(db, self) | {
             "dataset_digest": digest_cache.of_dataset(db, self.opened()),
             "diagnosis_version": diagnosis.VERSION,
         }
@@ -349,12 +290,12 @@ class DiagnosisRequest(_KeptWithItsRun):
         room.check_memory(self.model, self.kind)
         source = weights.resolve(self.model, self.weights)
         [variant] = self.variants
-        cure = _cures(db, self, journal).get(variant)
+        cure = cures_of(db, self, journal).get(variant)
         return diagnosis.measure(source, self.opened(), self.pictures, self.image_size, variant, journal, cure)
 
 
 @dataclass(frozen=True)
-class ExportRequest(_KeptWithItsRun):
+class ExportRequest(KeptWithItsRun):
     """One variant as a file to take away, put to the test on the first so many pictures of a dataset's
     evaluation order: loaded again by itself, and compared with the variant it was made from
     (vitquant/exports.py)."""
@@ -370,7 +311,7 @@ class ExportRequest(_KeptWithItsRun):
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
         formats.check(self.format, self.variants[0])
-        return _identity(db, self) | {
+        return identity_of(db, self) | {
             "dataset_digest": digest_cache.of_dataset(db, exports.opened(self.dataset, self.pictures)),
             "runtime": f"{formats.format_of(self.format).runtime} {formats.runtime_version(self.format)}",
             "code_digest": exports.digest_of_code(),
@@ -408,7 +349,7 @@ class CalibrationRequest:
             raise InputError(
                 f"{plain[0]} is not calibrated: only {', '.join(calibrated())} are, and can be told settings."
             )
-        return _identity(db, self)
+        return identity_of(db, self)
 
     def stored(self, db: sqlite3.Connection) -> Rows | None:
         self.identity(db)
@@ -429,7 +370,7 @@ class CalibrationRequest:
 
 
 @dataclass(frozen=True)
-class StudyRequest(_KeptWithItsRun):
+class StudyRequest(KeptWithItsRun):
     """What SmoothQuant is worth by the number of calibration pictures and their seed (vitquant/study.py), on
     the first so many pictures of a dataset's evaluation order."""
 
@@ -444,7 +385,7 @@ class StudyRequest(_KeptWithItsRun):
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
         dataset = bits.opened(self.dataset, self.pictures, self.image_size)
         chosen = study.chosen(db, self.dataset, self.image_size)
-        return _identity(db, self) | {
+        return identity_of(db, self) | {
             "dataset_digest": digest_cache.of_dataset(db, dataset),
             "study": {str(seed): of.calibration.key for seed, of in chosen.items()},
         }
@@ -478,53 +419,3 @@ def from_plain(kind: str, request: Mapping[str, Any]) -> Request:
     if kind == LatencyRequest.kind and isinstance(values["threads"], int):
         values["threads"] = (values["threads"],)  # as it was stored before threads could be swept
     return KINDS[kind](**values)
-
-
-def to_plain(request: Request) -> dict[str, Any]:
-    """The request as plain data, as JSON gives it back."""
-    plain = asdict(request)  # type: ignore[call-overload]
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
-
-
-def _identity(
-    db: sqlite3.Connection,
-    request: LatencyRequest
-    | SizeRequest
-    | ProfileRequest
-    | BitsRequest
-    | DiagnosisRequest
-    | ExportRequest
-    | CalibrationRequest
-    | StudyRequest,
-) -> dict[str, Any]:
-    engine = machine.engine()
-    source = weights.resolve(request.model, request.weights)
-    calibrations = fits.keys(db, source, request.variants, *_calibrated_on(request))
-    return {
-        **({"calibrations": calibrations} if calibrations else {}),
-        "model": request.model,
-        "weights_digest": digest_cache.of_weights(db, source),
-        "recipe_versions": {name: recipe(name).version for name in check_available(request.variants, engine)},
-        "engine": engine,
-        "cpu_features": ", ".join(machine.cpu_features()),
-        "torch_version": machine.version_of("torch"),
-    }
-
-
-def _calibrated_on(request: Any) -> tuple[str, int]:
-    """The dataset whose training pictures calibrated variants are fitted to, and the image size: the request's,
-    or else the model's usual ones, which its accuracy is measured on unless somebody says otherwise."""
-    dataset = getattr(request, "dataset", None) or datasets.usual(request.model)
-    return dataset, getattr(request, "image_size", catalog.DEFAULT_IMAGE_SIZE)
-
-
-def _cures(db: sqlite3.Connection, request: Any, journal: Journal) -> dict[str, Cure]:
-    """What the calibrated ones among a request's variants need; calibrated now where nobody has."""
-    source = weights.resolve(request.model, request.weights)
-    return fits.cures(db, source, request.variants, *_calibrated_on(request), journal.progress)
-
-
-def newest_run(db: sqlite3.Connection, request: Request) -> Run | None:
-    """The newest finished run of exactly this request under today's conditions."""
-    key = runs.run_key(request.kind, to_plain(request), request.identity(db))
-    return next(iter(runs.find(db, key=key, states=("done",))), None)

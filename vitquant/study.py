@@ -10,7 +10,7 @@ from vitquant.runs import Rows
 
 if TYPE_CHECKING:
     from vitquant.calibration import Chosen
-    from vitquant.measurements import Journal
+    from vitquant.request import Journal
     from vitquant.weights import Weights
 
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128)

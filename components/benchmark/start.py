@@ -9,7 +9,8 @@ from components import choices, queue, readonly
 from components.choices import Choices
 from vitquant import latency, machine
 from vitquant.errors import InputError
-from vitquant.measurements import AccuracyRequest, LatencyRequest, ProfileRequest, Request, SizeRequest
+from vitquant.measurements import AccuracyRequest, LatencyRequest, ProfileRequest, SizeRequest
+from vitquant.request import Request
 
 SECONDS_PER_SHAPE = 10.0  # as the command line's, so that both find each other's results
 

@@ -26,6 +26,7 @@ from vitquant import (
 )
 from vitquant.accuracy import REFERENCE
 from vitquant.cure_words import INT8
+from vitquant.request import Request
 from vitquant.runs import Run
 
 Row = Mapping[str, Any]
@@ -134,7 +135,7 @@ def _offers(chosen: Choices, measured: Measured) -> None:
     """What is not measured yet, and the buttons that measure it."""
     usable = set(choices.usable_variants())
     names = [name for name in (REFERENCE, INT8, *SHOWN) if name in usable]
-    requests: dict[str, tuple[Mapping[str, Row], str, measurements.Request]] = {
+    requests: dict[str, tuple[Mapping[str, Row], str, Request]] = {
         "accuracy": (measured.accuracy, "Measure the accuracy", _accuracy_request(chosen, measured)),
         "size": (measured.sizes, "Measure the sizes", _size_request(chosen, names)),
         "speed": (measured.speed, "Measure the speed", _latency_request(chosen, names)),

@@ -14,7 +14,8 @@ from vitquant import budget, candidates, catalog, machine, runs, sample, units
 from vitquant.budget import FITS, TOO_MUCH, UNKNOWN, Budget, Judged, listed
 from vitquant.candidates import Candidate
 from vitquant.gallery import Subject
-from vitquant.measurements import LatencyRequest, Request, SizeRequest
+from vitquant.measurements import LatencyRequest, SizeRequest
+from vitquant.request import Request
 
 CARDS_SHOWN = 6
 OFFERS_SHOWN = 2

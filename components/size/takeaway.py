@@ -10,10 +10,11 @@ import streamlit as st
 
 from components import address, choices, provenance, queue, readonly
 from components.choices import Choices
-from vitquant import catalog, datasets, exports, formats, measurements, paths, room, runs, units, wording
+from vitquant import catalog, datasets, exports, formats, paths, room, runs, units, wording
 from vitquant.accuracy import REFERENCE
 from vitquant.formats import Format
 from vitquant.measurements import ExportRequest
+from vitquant.request import newest_run
 from vitquant.runs import Run
 
 LARGEST_DOWNLOAD = 10**9
@@ -98,7 +99,7 @@ def _stored(db: sqlite3.Connection, chosen: Choices, request: ExportRequest) -> 
     made."""
     if chosen.today.weights_digest is None or not datasets.is_here(request.dataset):
         return None
-    run = measurements.newest_run(db, request)
+    run = newest_run(db, request)
     file = exports.sound_file(db, run.result[0]) if run and run.result else None
     return (run, file) if run and file else None
 

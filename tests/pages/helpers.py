@@ -5,6 +5,7 @@ from streamlit.testing.v1 import AppTest
 from tests import drawn
 from tests.conftest import ROOT
 from vitquant import database, machine, measurements, runs
+from vitquant.request import Request, to_plain
 
 MEASURED = 30
 READY = ("fp32", "qint8", "float16", "bfloat16", "qint8_channel")
@@ -44,12 +45,12 @@ def opened(at: AppTest) -> list[str]:
     return [button.key for button in at.button if str(button.key).startswith("open-")]
 
 
-def store_run(request: measurements.Request, rows: runs.Rows, state: str = "done") -> runs.Run:
+def store_run(request: Request, rows: runs.Rows, state: str = "done") -> runs.Run:
     with database.opened() as db:
         run = runs.add(
             db,
             request.kind,
-            measurements.to_plain(request),
+            to_plain(request),
             request.identity(db),
             machine.environment(),
         )

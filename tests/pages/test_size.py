@@ -20,7 +20,6 @@ from vitquant import (
     layer_facts,
     ledger,
     machine,
-    measurements,
     paths,
     runs,
     wording,
@@ -28,6 +27,7 @@ from vitquant import (
 from vitquant.layer_facts import Facts
 from vitquant.ledger import Entry
 from vitquant.measurements import DiagnosisRequest, ExportRequest
+from vitquant.request import to_plain
 
 BASELINE = 700_000_000
 
@@ -285,7 +285,7 @@ def test_which_two_is_in_the_address_and_one_with_settings_is_offered_too(measur
         run = runs.add(
             db,
             "size",
-            measurements.to_plain(REQUEST) | {"variants": [mixed]},
+            to_plain(REQUEST) | {"variants": [mixed]},
             REQUEST.identity(db),
             machine.environment(),
         )
