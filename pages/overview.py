@@ -10,13 +10,12 @@ import streamlit as st
 from components import address, choices, costs, frame, pictures, provenance, queue, server
 from components.choices import Choices
 from vitquant import browse, catalog, datasets, gallery, paths, variants
-from vitquant.accuracy import REFERENCE
+from vitquant.accuracy import INT8, REFERENCE
 from vitquant.browse import Picture
 from vitquant.gallery import AnswerSet, Subject
 from vitquant.measurements import AccuracyRequest
 from vitquant.predictions import Prediction
 
-INT8 = "qint8"
 IN_A_STRIP = 3
 PLAIN = {
     REFERENCE: "The original",

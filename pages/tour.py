@@ -11,11 +11,10 @@ from components import address, choices, costs, frame, pictures, presenting, rou
 from components.choices import Choices
 from components.presenting import Link
 from vitquant import browse, catalog, datasets, gallery, rounding, units, variants
-from vitquant.accuracy import REFERENCE
+from vitquant.accuracy import INT8, REFERENCE
 from vitquant.browse import Filter, Picture
 from vitquant.gallery import AnswerSet
 
-INT8 = "qint8"
 GUESSED = 12
 LARGEST_SEED = 999_999
 

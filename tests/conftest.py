@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import drawn
-from vitquant import accuracy, database
+from vitquant import accuracy, database, sample
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,6 +19,13 @@ def missing(what: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"needs {what}, and CI must have it")
     pytest.skip(f"needs {what}")
+
+
+@pytest.fixture(scope="session")
+def built_in_sample() -> None:
+    """The sample that comes with the project, which a test needs as it is."""
+    if not (ROOT / "data" / "sample" / sample.SUMS).is_file():
+        missing("the built-in sample: git restore data/sample")
 
 
 @pytest.fixture(scope="session")

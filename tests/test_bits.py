@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 
 from components import queue
-from tests.conftest import missing
 from tests.pages.helpers import SIZE, SIZE_ROWS, store_run
 from tests.test_cli import answer, imported_nothing_heavy, vitquant
 from vitquant import (
@@ -24,12 +23,10 @@ from vitquant import (
     images,
     jobs,
     models,
-    paths,
     predict,
     report,
     rounding,
     runs,
-    sample,
     units,
     weights,
     wording,
@@ -39,18 +36,14 @@ from vitquant.gallery import Subject
 from vitquant.measurements import BitsRequest
 from vitquant.request import Journal
 
+pytestmark = pytest.mark.usefixtures("built_in_sample")
+
 N = 96
 REQUEST = BitsRequest("sample", "bundled", "sample", 8)
 SUBJECT = Subject("sample", "bundled", "sample", 70)
 
 Row = dict[str, Any]
 Rows = dict[tuple[int, str], Row]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def is_here() -> None:
-    if not (paths.PROJECT_ROOT / "data" / "sample" / sample.SUMS).is_file():
-        missing("the built-in sample: git restore data/sample")
 
 
 @pytest.fixture

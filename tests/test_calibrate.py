@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import missing
 from tests.test_cli import vitquant
 from tests.test_sensitivity import pictures
 from vitquant import (
@@ -24,9 +23,7 @@ from vitquant import (
     machine,
     models,
     packing,
-    paths,
     predict,
-    sample,
     sensitivity,
     variants,
     weights,
@@ -38,16 +35,12 @@ from vitquant.fits import Fit
 from vitquant.full_range import FullRangeLinear
 from vitquant.judging import Judge, Judged, Pictures
 
+pytestmark = pytest.mark.usefixtures("built_in_sample")
+
 OUTLIERS = "sample_outliers"
 OF_SAMPLE = layers.of(catalog.model("sample"))
 QUICK = "pictures=8"
 N = 64
-
-
-@pytest.fixture(scope="module", autouse=True)
-def is_here() -> None:
-    if not (paths.PROJECT_ROOT / "data" / "sample" / sample.SUMS).is_file():
-        missing("the built-in sample: git restore data/sample")
 
 
 @pytest.fixture

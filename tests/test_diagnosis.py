@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import missing
 from tests.pages.helpers import store_run
 from tests.test_cli import answer, imported_nothing_heavy, vitquant
 from vitquant import (
@@ -28,9 +27,7 @@ from vitquant import (
     layers,
     machine,
     models,
-    paths,
     runs,
-    sample,
     sensitivity,
     tables,
     weights,
@@ -41,17 +38,13 @@ from vitquant.errors import Cancelled, InputError
 from vitquant.measurements import DiagnosisRequest, from_plain
 from vitquant.request import Journal, to_plain
 
+pytestmark = pytest.mark.usefixtures("built_in_sample")
+
 N = 4
 REQUEST = DiagnosisRequest("sample_outliers", "bundled", "sample", N)
 SPEC = catalog.model("sample_outliers")
 
 Row = dict[str, Any]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def is_here() -> None:
-    if not (paths.PROJECT_ROOT / "data" / "sample" / sample.SUMS).is_file():
-        missing("the built-in sample: git restore data/sample")
 
 
 @pytest.fixture

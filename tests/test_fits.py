@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from tests import drawn
-from tests.conftest import missing
 from tests.test_cli import answer, vitquant
 from tests.test_exports import answers_without_vitquant
 from tests.test_packing import every_step
@@ -34,7 +33,6 @@ from vitquant import (
     predict,
     predictions,
     runs,
-    sample,
     startup,
     variants,
     weights,
@@ -45,14 +43,10 @@ from vitquant.fits import Fit
 from vitquant.gallery import Subject
 from vitquant.measurements import CalibrationRequest, ExportRequest, SizeRequest
 
+pytestmark = pytest.mark.usefixtures("built_in_sample")
+
 MODEL = weights.resolve("sample", "bundled")
 VARIANT = "qint8_smooth:pictures=8"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def is_here() -> None:
-    if not (paths.PROJECT_ROOT / "data" / "sample" / sample.SUMS).is_file():
-        missing("the built-in sample: git restore data/sample")
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import missing
 from vitquant import (
     accuracy,
     catalog,
@@ -33,14 +32,10 @@ from vitquant.gallery import Subject
 from vitquant.measurements import AccuracyRequest, SizeRequest
 from vitquant.wording import SIGNIFICANT
 
+pytestmark = pytest.mark.usefixtures("built_in_sample")
+
 MODELS = ("sample", "sample_outliers")
 REAL = paths.PROJECT_ROOT / "data" / "sample"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def is_here() -> None:
-    if not (REAL / sample.SUMS).is_file():
-        missing("the built-in sample: git restore data/sample")
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from tests.conftest import missing
 from vitquant import (
     catalog,
     composed,
@@ -19,9 +18,7 @@ from vitquant import (
     layers,
     machine,
     models,
-    paths,
     predict,
-    sample,
     sensitivity,
     side_by_side,
     statistics,
@@ -36,15 +33,11 @@ from vitquant.runs import Rows
 from vitquant.sensitivity import Answers
 from vitquant.side_by_side import Looked
 
+pytestmark = pytest.mark.usefixtures("built_in_sample")
+
 N = 4
 OF_SAMPLE = layers.of(catalog.model("sample"))
 GIANT_WEIGHT = 300.0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def is_here() -> None:
-    if not (paths.PROJECT_ROOT / "data" / "sample" / sample.SUMS).is_file():
-        missing("the built-in sample: git restore data/sample")
 
 
 @pytest.fixture(scope="module")

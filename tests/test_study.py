@@ -7,20 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import missing
-from vitquant import calibration, calibration_tables, database, datasets, jobs, paths, runs, sample, study
+from vitquant import calibration, calibration_tables, database, datasets, jobs, runs, study
 from vitquant.errors import Cancelled, InputError
 from vitquant.measurements import StudyRequest
+
+pytestmark = pytest.mark.usefixtures("built_in_sample")
 
 N = 16
 REQUEST = StudyRequest("sample_outliers", "bundled", "sample", N)
 SETTINGS = [(0, 0), (1, 0), (1, 1), (8, 0), (8, 1)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def is_here() -> None:
-    if not (paths.PROJECT_ROOT / "data" / "sample" / sample.SUMS).is_file():
-        missing("the built-in sample: git restore data/sample")
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 REFERENCE = "fp32"
+INT8 = "qint8"
+"""The notebook's int8: what breaks, and what the cures are compared with."""
 
 BATCH = 8
 """Pictures in a batch. Part of what a float32 answer's last bits depend on, hence the same everywhere."""

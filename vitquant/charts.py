@@ -51,6 +51,20 @@ def style(variant: str) -> VariantStyle:
     return STYLES.get(own_name(variant)) or _SPARE[sum(variant.encode()) % len(_SPARE)]
 
 
+def hatched(look: VariantStyle, pattern: str | None = None) -> dict[str, Any]:
+    """A bar's marker: the variant's colour under its pattern, or another one."""
+    return {
+        "color": look.colour,
+        "pattern": {
+            "shape": look.pattern if pattern is None else pattern,
+            "bgcolor": look.colour,
+            "fgcolor": "rgba(255,255,255,.55)",
+            "size": 7,
+            "solidity": 0.3,
+        },
+    }
+
+
 def accuracy(rows: pd.DataFrame) -> go.Figure:
     """Top-1 (filled) and top-5 (open) with their 95% intervals. rows: as accuracy.rows gives them."""
     figure = go.Figure()
@@ -347,16 +361,7 @@ def _bar(figure: go.Figure, variant: str, title: str, value: float, *, pattern: 
         x=[value],
         y=[variant],
         orientation="h",
-        marker={
-            "color": look.colour,
-            "pattern": {
-                "shape": pattern,
-                "bgcolor": look.colour,
-                "fgcolor": "rgba(255,255,255,.55)",
-                "size": 7,
-                "solidity": 0.3,
-            },
-        },
+        marker=hatched(look, pattern),
         hovertemplate=f"{variant}, {title}: {_amount(value)} {units.name(unit)}<extra></extra>",
     )
 

@@ -106,14 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 
     bits_ = _command(kinds, "bits", commands.bits_command, "weights at 8 to 2 bits, simulated")
     _model(bits_)
-    bits_.add_argument("--dataset", required=True, help=" or ".join(catalog.DATASETS))
-    bits_.add_argument(
-        "--pictures",
-        type=int,
-        default=bits.USUAL_PICTURES,
-        help=f"the first N pictures of the evaluation order ({bits.USUAL_PICTURES})",
-    )
-    _image_size(bits_)
+    _first_pictures(bits_, bits.USUAL_PICTURES)
     _json(bits_)
     _again(bits_)
 
@@ -125,16 +118,9 @@ def _parser() -> argparse.ArgumentParser:
 
     diagnose = _command(top, "diagnose", commands.diagnose_command, "which layers int8 breaks, and why")
     _model(diagnose)
-    diagnose.add_argument("--dataset", required=True, help=" or ".join(catalog.DATASETS))
     [usual] = diagnosis.USUAL_VARIANTS
     diagnose.add_argument("--variant", default=usual, help=f"one that rounds activations to int8 ({usual})")
-    diagnose.add_argument(
-        "--pictures",
-        type=int,
-        default=diagnosis.USUAL_PICTURES,
-        help=f"the first N pictures of the evaluation order ({diagnosis.USUAL_PICTURES})",
-    )
-    _image_size(diagnose)
+    _first_pictures(diagnose, diagnosis.USUAL_PICTURES)
     _json(diagnose)
     _again(diagnose)
 
@@ -245,6 +231,17 @@ def _model(parser: argparse.ArgumentParser) -> None:
         help="random, a folder, or the model's own: hub (Torch Hub's, downloaded at need) or bundled (the "
         "samples', shipped with vitquant); its own unless said otherwise",
     )
+
+
+def _first_pictures(parser: argparse.ArgumentParser, usual: int) -> None:
+    parser.add_argument("--dataset", required=True, help=" or ".join(catalog.DATASETS))
+    parser.add_argument(
+        "--pictures",
+        type=int,
+        default=usual,
+        help=f"the first N pictures of the evaluation order ({usual})",
+    )
+    _image_size(parser)
 
 
 def _image_size(parser: argparse.ArgumentParser) -> None:

@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vitquant import calibration, catalog, layers, units
-from vitquant.accuracy import REFERENCE
+from vitquant.accuracy import INT8, REFERENCE
 from vitquant.layers import HEAD
 from vitquant.statistics import Interval, paired_difference
 from vitquant.variants import own_name
 
 Row = Mapping[str, Any]
 
-INT8 = "qint8"
 LEFT, AS = "left in float", "as"
 """Parameters of a fit: the layers, and what they are left in."""
 BFLOAT16_INSTRUCTIONS = ("AVX-512 BF16", "AMX bf16", "NEON bf16")

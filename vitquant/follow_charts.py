@@ -157,16 +157,7 @@ def changed(rows: Sequence[Row], variant: str) -> go.Figure:
         x=shares,
         y=[_batch(row) for row in rows],
         orientation="h",
-        marker={
-            "color": look.colour,
-            "pattern": {
-                "shape": look.pattern,
-                "bgcolor": look.colour,
-                "fgcolor": "rgba(255,255,255,.55)",
-                "size": 7,
-                "solidity": 0.3,
-            },
-        },
+        marker=charts.hatched(look),
         error_x={
             "type": "data",
             "symmetric": False,

@@ -21,7 +21,7 @@ from vitquant import (
     runs,
     weights,
 )
-from vitquant.accuracy import REFERENCE, accuracy_row, looks_of_series
+from vitquant.accuracy import INT8, REFERENCE, accuracy_row, looks_of_series
 from vitquant.errors import InputError
 from vitquant.predictions import Identity, Series
 from vitquant.runs import Run
@@ -174,7 +174,7 @@ def answer_sets(db: sqlite3.Connection, subject: Subject) -> list[AnswerSet]:
 CURES = ("qint8_best", "qint8_smooth")
 """int8 variants that are to keep the accuracy: the one that is shown as the cure first."""
 
-FIRST_TOLD = (REFERENCE, "qint8", "float16", *CURES[:1])
+FIRST_TOLD = (REFERENCE, INT8, "float16", *CURES[:1])
 """The variants that the story needs; the others are for whoever wants to know more."""
 
 

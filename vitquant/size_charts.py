@@ -152,15 +152,7 @@ def pairs(rows: pd.DataFrame, variants: Sequence[str], unit: int) -> go.Figure:
             y=list(range(len(rows))),
             orientation="h",
             name=variant,
-            marker={
-                "color": look.colour,
-                "pattern": {
-                    "shape": look.pattern,
-                    "bgcolor": look.colour,
-                    "fgcolor": "rgba(255,255,255,.55)",
-                    "size": 7,
-                },
-            },
+            marker=charts.hatched(look),
             customdata=list(rows[variant]),
             text=[units.digits(value) if value else "" for value in values],
             textposition="outside",

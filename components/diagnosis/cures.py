@@ -24,8 +24,7 @@ from vitquant import (
     variants,
     wording,
 )
-from vitquant.accuracy import REFERENCE
-from vitquant.cure_words import INT8
+from vitquant.accuracy import INT8, REFERENCE
 from vitquant.request import Request
 from vitquant.runs import Run
 

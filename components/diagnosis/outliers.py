@@ -10,14 +10,13 @@ from components import address, pictures, server
 from components.choices import Choices
 from components.diagnosis import live
 from vitquant import browse, catalog, charts, datasets, follow_charts, gallery, layers, planted
-from vitquant.accuracy import REFERENCE
+from vitquant.accuracy import INT8, REFERENCE
 from vitquant.gallery import Subject
 from vitquant.worker import OwnAnswer, PlantedAnswer, PredictionWorker
 
 DATASET = "sample"
 ASKED = live.Asked(planted.MODEL, "bundled", catalog.DEFAULT_IMAGE_SIZE)
 FIRST_FACTOR, FIRST_CHANNELS = 1, 4
-INT8 = "qint8"
 
 
 @dataclass(frozen=True)
