@@ -36,7 +36,11 @@ export default function() {
     document.querySelector(`.st-key-tour-${key} button`)?.click();
   };
   window.addEventListener("keydown", turn, true);
-  return () => window.removeEventListener("keydown", turn, true);
+  document.documentElement.dataset.vqTurnedBy = "keys"; // from now on a key is heard
+  return () => {
+    window.removeEventListener("keydown", turn, true);
+    delete document.documentElement.dataset.vqTurnedBy;
+  };
 }
 """,
 )

@@ -55,10 +55,15 @@ def test_a_presenter_goes_through_the_tour_by_keyboard_alone(
                 _mend_it(page)
             expect_no_scrolling(page)
             expect(page.get_by_test_id("stSidebarNavLink").first).not_to_be_in_viewport()
-            page.keyboard.press("PageDown")
-        page.keyboard.press("PageUp")
+            _press(page, "PageDown")
+        _press(page, "PageUp")
         expect_step(page, STEPS - 1)
     assert "libtorch" not in server.mapped_files()
+
+
+def _press(page: Page, key: str) -> None:
+    page.wait_for_selector("html[data-vq-turned-by=keys]")  # what hears it is loaded after the page is drawn
+    page.keyboard.press(key)
 
 
 def _round_the_weights(page: Page) -> None:
