@@ -120,7 +120,12 @@ def first_accuracy_request(db: sqlite3.Connection, subject: Subject) -> Accuracy
 
 def weights_title(source: str) -> str:
     """Where the values come from, in a word or two; a folder by its name."""
-    titles = {"hub": "Torch Hub's", "bundled": "shipped", "random": "random (meaningless answers)"}
+    titles = {
+        "hub": "Torch Hub's",
+        "bundled": "shipped",
+        "own": "your own",
+        "random": "random (meaningless answers)",
+    }
     return titles.get(source, Path(source).name)
 
 
@@ -141,11 +146,12 @@ def summary(subject: Subject) -> str:
 
 def _subject(measured: Sequence[Subject]) -> Subject:
     st.caption("What to look at")
-    here = {name for name in catalog.MODELS if _own_weights_are_here(name)}
+    here = {name for name in catalog.models() if _own_weights_are_here(name)}
     latest = measured[0] if measured else None
 
-    models = _distinct([*(s.model for s in measured if s.model in catalog.MODELS), *catalog.MODELS])
-    if latest and latest.model in catalog.MODELS:
+    known = catalog.models(removed=True)  # what was measured with a removed one is shown as ever
+    models = _distinct([*(s.model for s in measured if s.model in known), *catalog.models()])
+    if latest and latest.model in known:
         first = latest.model
     elif here:
         first = catalog.FIRST_SIGHT if catalog.FIRST_SIGHT in here else sorted(here)[0]
@@ -176,14 +182,16 @@ def _subject(measured: Sequence[Subject]) -> Subject:
         **address.mirror(address.WEIGHTS, source, forgetting=address.OF_THE_ANSWERS),
     )
 
-    names = list(catalog.DATASETS)
     of_weights = [s for s in of_model if s.weights == source]
+    datasets_known = catalog.datasets(removed=True)
+    measured_on = [s.dataset for s in of_weights if s.dataset in datasets_known]
+    names = _distinct([*catalog.datasets(), *measured_on])
     usual = next((s.dataset for s in of_weights), datasets.usual(model))
     dataset = address.value_of(address.DATASET, names, usual, what="dataset")
     st.selectbox(
         "Pictures",
         names,
-        format_func=lambda name: catalog.DATASETS[name].title,
+        format_func=lambda name: datasets_known[name].title,
         **address.mirror(
             address.DATASET,
             dataset,

@@ -75,7 +75,7 @@ def find(db: sqlite3.Connection, dataset: str, image_size: int, dataset_digest: 
         (run.request["model"], run.request["weights"]) for run in runs.find(db, states=("done",), shipped=True)
     }
     found = []
-    for spec in catalog.MODELS.values():
+    for spec in catalog.models().values():
 
         def of(source: str, spec: ModelSpec = spec) -> list[Candidate]:
             # The samples' answers come with the project, their sizes too.

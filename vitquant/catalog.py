@@ -1,14 +1,18 @@
-"""Which models and datasets exist. Plain data; imports no torch.
+"""Which models and datasets exist: those that vitquant knows, and what a person has added.
+
+Plain data; imports no torch.
 
 Variants are registered beside their recipes, in vitquant/variants.py.
 """
 
+import contextlib
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from vitquant import registry
 from vitquant.errors import InputError
 
 T = TypeVar("T")
@@ -39,11 +43,12 @@ class Outliers:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A DINOv2 linear classifier, with 1000 ImageNet classes as output: one of Torch Hub's, or a sample."""
+    """A vision transformer with ImageNet's 1000 classes as output: one of Torch Hub's DINOv2 linear
+    classifiers, a sample, or somebody's own."""
 
     name: str
     title: str
-    home: str  # where its own weights come from: "hub", or "bundled" with the project
+    home: str  # where its own weights come from: "hub", "bundled" with the project, or "own" files
     timm_name: str
     hub_base: str  # folder of the checkpoints: "dinov2_vitb14"
     hub_full: str  # stem of the checkpoint files: "dinov2_vitb14_reg4"
@@ -56,6 +61,8 @@ class ModelSpec:
     pretraining_size: int = 518  # the image size in pixels that its position embedding belongs to
     stored_as: str = "float32"  # the type of the numbers in its checkpoints
     planted: Outliers | None = None
+    files: tuple[str, ...] = ()  # of an own model: the paths of its checkpoints
+    removed_at: str | None = None  # of an own model that was removed: what was measured stays
 
     @property
     def parameters(self) -> int:
@@ -182,6 +189,14 @@ class DatasetSpec:
     pictures: int  # in the evaluated split
     classes: int
     how_to_get: str  # one line for an empty state
+    root: str | None = None  # of one's own: the folder that its pictures lie in
+    labelled: bool = True  # whether it says what the pictures show; else fp32's answer stands for it
+    removed_at: str | None = None  # of one's own that was removed: what was measured stays
+
+    @property
+    def is_own(self) -> bool:
+        """Whether a person has added it."""
+        return self.root is not None
 
 
 DATASETS: dict[str, DatasetSpec] = {
@@ -205,14 +220,47 @@ DATASETS: dict[str, DatasetSpec] = {
 }
 
 
+def models(*, removed: bool = False) -> dict[str, ModelSpec]:
+    """Every model there is by its name: vitquant's, then those that were added; with removed, also those that
+    were added and removed."""
+    own = _from_entries(ModelSpec, registry.MODELS)
+    return MODELS | {name: spec for name, spec in own.items() if removed or not spec.removed_at}
+
+
+def datasets(*, removed: bool = False) -> dict[str, DatasetSpec]:
+    """Every dataset there is by its name: vitquant's, then those that were added; with removed, also those that
+    were added and removed."""
+    own = _from_entries(DatasetSpec, registry.DATASETS)
+    return DATASETS | {name: spec for name, spec in own.items() if removed or not spec.removed_at}
+
+
 def model(name: str) -> ModelSpec:
-    """The model of that name; InputError, with the nearest names, where there is none."""
-    return _look_up(MODELS, name, "model", "python -m vitquant models")
+    """The model of that name, a removed one too; InputError, with the nearest names, where there is none."""
+    return _look_up(models(removed=True), name, "model", "python -m vitquant models")
 
 
 def dataset(name: str) -> DatasetSpec:
-    """The dataset of that name; InputError, with the nearest names, where there is none."""
-    return _look_up(DATASETS, name, "dataset", "python -m vitquant datasets")
+    """The dataset of that name, a removed one too; InputError, with the nearest names, where there is none."""
+    return _look_up(datasets(removed=True), name, "dataset", "python -m vitquant datasets")
+
+
+def check_new_name(kind: str, name: str) -> str:
+    """The name, if a new model or dataset can have it; else InputError. kind: registry.MODELS or DATASETS."""
+    known = MODELS if kind == registry.MODELS else DATASETS
+    if name.lower() in (other.lower() for other in known):
+        raise InputError(f"{name} is one of vitquant's own {kind}: take another name.")
+    return registry.check_name(kind, name)
+
+
+def _from_entries(spec: Callable[..., T], kind: str) -> dict[str, T]:
+    """The specs of what was added: each entry's "spec" has the fields but the name. One that somebody has
+    damaged is passed over."""
+    found = {}
+    for name, entry in registry.entries(kind).items():
+        with contextlib.suppress(KeyError, TypeError, AttributeError):
+            values = {k: tuple(v) if isinstance(v, list) else v for k, v in entry["spec"].items()}
+            found[name] = spec(name=name, removed_at=entry.get(registry.REMOVED_AT), **values)
+    return found
 
 
 def unknown(kind: str, name: str, known: Iterable[str], listing: str) -> InputError:

@@ -67,7 +67,7 @@ def models_command(options: argparse.Namespace) -> None:
             "weights": spec.home,
             "here": weights.is_here(weights.resolve(spec.name)),
         }
-        for spec in catalog.MODELS.values()
+        for spec in catalog.models().values()
     ]
     _print(rows, options, tables.models)
 
@@ -98,7 +98,7 @@ def datasets_command(options: argparse.Namespace) -> None:
             "here": datasets.is_here(spec.name),
             "how_to_get": spec.how_to_get,
         }
-        for spec in catalog.DATASETS.values()
+        for spec in catalog.datasets().values()
     ]
     _print(rows, options, tables.datasets)
 

@@ -108,7 +108,7 @@ def subjects(db: sqlite3.Connection) -> list[Subject]:
     return answered + [
         Subject(model, source, datasets.usual(model), size)
         for model, source in others
-        if (model, source) not in known and model in catalog.MODELS
+        if (model, source) not in known and model in catalog.models(removed=True)
     ]
 
 

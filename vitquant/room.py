@@ -43,7 +43,7 @@ def memory_problem(model: str, what: str) -> str | None:
         return None
     smaller = [
         other
-        for other in catalog.MODELS.values()
+        for other in catalog.models().values()
         if other.parameters < spec.parameters and needed_bytes(other, what) <= free
     ]
     instead = max(smaller, key=lambda other: other.parameters, default=None)

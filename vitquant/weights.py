@@ -33,17 +33,18 @@ class Weights:
     """The weights of one model: which, and in which files."""
 
     model: str
-    source: str  # "hub", "bundled", "random" or "folder"
+    source: str  # "hub", "bundled", "own", "random" or "folder"
     files: tuple[Path, ...]  # the backbone's checkpoint and the head's; none for "random"
 
     @property
     def label(self) -> str:
-        """What to call the source, and what resolve() takes: "hub", "bundled", "random" or a folder's path."""
+        """What to call the source, and what resolve() takes: "hub", "bundled", "own", "random" or a folder's
+        path."""
         return str(self.files[0].parent) if self.source == "folder" else self.source
 
 
 def resolve(model: str, source: str | None = None) -> Weights:
-    """The weights that "hub", "bundled", "random" or a folder's path names; None: the model's own.
+    """The weights that "hub", "bundled", "own", "random" or a folder's path names; None: the model's own.
 
     Those of the hub may still be to fetch. Raises InputError for an unknown model, a source that the model
     does not have, or a folder without the two files.
@@ -52,10 +53,12 @@ def resolve(model: str, source: str | None = None) -> Weights:
     source = source or spec.home
     if source == "random":
         return Weights(model, "random", ())
-    if source in ("hub", "bundled") and source != spec.home:
+    if source in ("hub", "bundled", "own") and source != spec.home:
         raise InputError(
             f"{model} has no weights {source!r}: its own are {spec.home!r}; random and a folder can be had too."
         )
+    if source == "own":
+        return Weights(model, "own", tuple(Path(file) for file in spec.files))
     names = (spec.backbone_file, spec.head_file)
     if source == "hub":
         return Weights(model, "hub", tuple(paths.hub_checkpoints_dir() / name for name in names))
@@ -94,6 +97,11 @@ def digest(weights: Weights, digest_file: Callable[[Path], str]) -> str:
         sample.check({file: digest_file(file) if file.is_file() else None for file in weights.files})
     if not is_here(weights):
         missing = " and ".join(str(file) for file in weights.files if not file.is_file())
+        if weights.source == "own":
+            raise InputError(
+                f"The weights of {weights.model} are gone ({missing} is missing): put the files back, or add "
+                "the model again."
+            )
         raise InputError(
             f"The weights of {weights.model} are not here ({missing} is missing): `python -m vitquant predict` "
             "and `benchmark` download them; without a network, --weights takes a folder, or random."
