@@ -26,8 +26,8 @@ def page(title: str | None, body: Callable[[sqlite3.Connection], None]) -> None:
     if title:
         st.title(title, anchor=False)
     address.begin()
-    readonly.say()
     try:
+        readonly.say()
         with database.opened() as db:
             body(db)
     except VitquantError as error:

@@ -1,19 +1,17 @@
-"""Showing the dashboard to others without letting them start anything: $VITQUANT_READONLY=1."""
-
-import os
+"""Showing the dashboard to others without letting them start anything: $VITQUANT_READONLY=1, or the setting."""
 
 import streamlit as st
 
+from vitquant import settings
 from vitquant.errors import InputError
 
-VARIABLE = "VITQUANT_READONLY"
 SENTENCE = (
     "This dashboard is read-only: everything that was measured can be looked at, and nothing can be started."
 )
 
 
 def is_on() -> bool:
-    return os.environ.get(VARIABLE, "").strip().lower() not in ("", "0", "false", "no")
+    return bool(settings.value("read_only"))
 
 
 def refuse() -> None:

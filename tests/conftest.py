@@ -37,6 +37,14 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a test's own settings may be written; the developer's are no concern of the tests."""
+    file = tmp_path / "vitquant.toml"
+    monkeypatch.setenv("VITQUANT_SETTINGS", str(file))
+    return file
+
+
 @pytest.fixture
 def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty data folder of this test's own; child processes inherit it."""

@@ -76,7 +76,7 @@ def mirror(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirro
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("VITQUANT_HUB_URL", f"http://127.0.0.1:{server.server_port}/dinov2/")
+    monkeypatch.setenv("VITQUANT_MIRROR", f"http://127.0.0.1:{server.server_port}/dinov2/")
     yield mirrored
     server.shutdown()
     server.server_close()
@@ -285,17 +285,18 @@ def test_a_failed_download_leaves_nothing_and_says_what_to_do(
     said = str(caught.value)
     assert said.startswith(f"{SPEC.backbone_url} could not be downloaded: ")
     assert reason in said
-    assert "VITQUANT_HUB_URL" in said and "--weights FOLDER" in said and "--weights random" in said
+    assert "VITQUANT_MIRROR" in said and "--weights FOLDER" in said and "--weights random" in said
     assert left_in(cache) == []
 
 
 @pytest.mark.parametrize(
-    ("url", "reason"), [("http://127.0.0.1:9", "could not be reached"), ("no-url", "No scheme supplied")]
+    ("url", "reason"),
+    [("http://127.0.0.1:9", "could not be reached"), ("no-url", "is 'no-url'")],
 )
 def test_no_mirror_there_is_a_sentence(
     cache: Path, monkeypatch: pytest.MonkeyPatch, url: str, reason: str
 ) -> None:
-    monkeypatch.setenv("VITQUANT_HUB_URL", url)
+    monkeypatch.setenv("VITQUANT_MIRROR", url)
     with pytest.raises(InputError, match=reason) as caught:
         weights.fetch(weights.resolve(SMALL, "hub"))
     assert url in str(caught.value)

@@ -7,12 +7,11 @@ Variants are registered beside their recipes, in vitquant/variants.py.
 
 import contextlib
 import difflib
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from vitquant import registry
+from vitquant import registry, settings
 from vitquant.errors import InputError
 
 T = TypeVar("T")
@@ -29,8 +28,8 @@ DEFAULT_IMAGE_SIZE = 70
 
 
 def hub_address() -> str:
-    """Where Torch Hub keeps DINOv2's checkpoints; $VITQUANT_HUB_URL may name a mirror."""
-    return (os.environ.get("VITQUANT_HUB_URL") or "https://dl.fbaipublicfiles.com/dinov2").rstrip("/")
+    """Where Torch Hub keeps DINOv2's checkpoints; the settings may name a mirror."""
+    return settings.value("mirror") or "https://dl.fbaipublicfiles.com/dinov2"
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,21 @@ Answers go to standard output (--json: for machines), all else to standard error
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vitquant import bits, catalog, commands, diagnosis, formats, variants
+from vitquant import bits, catalog, commands, diagnosis, formats, paths, variants
 from vitquant.errors import Cancelled, InputError, VitquantError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
+        os.environ.update(paths.threads_environment())  # torch reads it when it is imported
         options.command(options)
         sys.stdout.flush()
     except InputError as error:

@@ -13,7 +13,7 @@ from importlib import metadata
 
 import psutil
 
-from vitquant import __version__
+from vitquant import __version__, settings
 from vitquant.errors import InputError
 
 ENGINES = ("x86", "fbgemm", "onednn", "qnnpack")
@@ -71,17 +71,18 @@ def cpu_name() -> str:
 
 
 def engine() -> str:
-    """The engine torch runs quantized layers with here: $VITQUANT_ENGINE, else the one torch would choose.
+    """The engine torch runs quantized layers with here: the setting, else the one torch would choose.
 
     torch's own order (aten/src/ATen/Context.cpp): x86 where fbgemm supports the CPU (x86-64 with AVX2),
     else onednn where torch is built with it, else qnnpack. Whether torch really has it is checked when a
     variant is built. Raises InputError for a name that is no engine.
     """
-    asked = os.environ.get("VITQUANT_ENGINE")
-    if asked:
-        if asked not in ENGINES:
-            raise InputError(f"VITQUANT_ENGINE is {asked!r}, which is no engine: take {' or '.join(ENGINES)}.")
-        return asked
+    asked = settings.chosen("engine")
+    if asked.value:
+        if asked.value not in ENGINES:
+            where = asked.setting.variable if asked.origin == "environment" else f"engine in {settings.file()}"
+            raise InputError(f"{where} is {asked.value!r}, which is no engine: take {' or '.join(ENGINES)}.")
+        return str(asked.value)
     if platform.machine().lower() in ("x86_64", "amd64"):
         # Windows has no /proc/cpuinfo to read; a processor there without AVX2 is over ten years old.
         return "x86" if "AVX2" in cpu_features() or sys.platform == "win32" else "onednn"
@@ -98,10 +99,11 @@ def version_of(package: str) -> str:
 
 
 def default_threads() -> int:
-    """The cores this process may use: what a measurement takes unless told otherwise."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """The cores this process may use, at most as many as the settings say: what a measurement takes unless told
+    otherwise."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return min(cores, settings.value("threads") or cores)
 
 
 def machine_name() -> str:

@@ -3,12 +3,16 @@
 import os
 from pathlib import Path
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+from vitquant import settings
+from vitquant.settings import PROJECT_ROOT
 
 
 def data_dir() -> Path:
-    """The folder of prepared pictures and stored runs: $VITQUANT_DATA, else data/ in the project."""
-    return Path(os.environ.get("VITQUANT_DATA") or PROJECT_ROOT / "data").expanduser().resolve()
+    """The folder of prepared pictures and stored runs: the setting "data", else data/ in the project. A
+    relative path in the settings' file begins in the project's folder."""
+    chosen = settings.chosen("data")
+    begins = PROJECT_ROOT if chosen.origin == "file" else Path.cwd()
+    return (begins / Path(chosen.value or PROJECT_ROOT / "data").expanduser()).resolve()
 
 
 def sample_dir() -> Path:
@@ -18,8 +22,14 @@ def sample_dir() -> Path:
 
 def child_environment() -> dict[str, str]:
     """The environment for processes started in the project's folder: the same data folder as here, also
-    where $VITQUANT_DATA is relative to another."""
-    return {**os.environ, "VITQUANT_DATA": str(data_dir())}
+    where $VITQUANT_DATA is relative to another; and no more of torch's threads than the settings allow."""
+    return {**os.environ, "VITQUANT_DATA": str(data_dir()), **threads_environment()}
+
+
+def threads_environment() -> dict[str, str]:
+    """What tells torch, before it is imported, how many threads it may use; nothing where nobody has said."""
+    threads = settings.value("threads")
+    return {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
 
 
 def store_file() -> Path:

@@ -113,7 +113,7 @@ def digest(weights: Weights, digest_file: Callable[[Path], str]) -> str:
 def fetch(weights: Weights, progress: Progress | None = None) -> None:
     """Download what Torch Hub's cache lacks of these weights; nothing to do for any others.
 
-    $VITQUANT_HUB_URL names a mirror to take them from. A file appears in the cache only when it is whole.
+    The settings may name a mirror. A file appears in the cache only when it is whole.
     Raises InputError where it cannot be had.
     """
     if weights.source != "hub":
@@ -161,7 +161,7 @@ def _download(url: str, file: Path, least_bytes: int, show: Callable[[int], None
             came.replace(file)
     except OSError as error:  # every error of requests is one
         raise InputError(
-            f"{url} could not be downloaded: {_reason(error)}. Set VITQUANT_HUB_URL to a mirror, or name a "
+            f"{url} could not be downloaded: {_reason(error)}. Set VITQUANT_MIRROR to a mirror, or name a "
             "folder that holds the checkpoint files (--weights FOLDER), or go without (--weights random)."
         ) from error
 
