@@ -62,7 +62,7 @@ def test_a_presenter_goes_through_the_tour_by_keyboard_alone(
 
 
 def _press(page: Page, key: str) -> None:
-    page.wait_for_selector("html[data-vq-turned-by=keys]")  # what hears it is loaded after the page is drawn
+    page.wait_for_selector("html[data-vq-turned-by=keys]", state="attached")  # it is loaded after the page
     page.keyboard.press(key)
 
 
