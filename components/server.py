@@ -61,6 +61,7 @@ def see_to_the_queue(store: str) -> None:
     """After a restart or a kill: mark what was interrupted, and have somebody take what still waits."""
     with database.opened() as db:
         runs.mark_interrupted(db)
-        waiting = runs.find(db, states=("queued",))
-        if waiting and not runs.find(db, states=("running",)) and not readonly.is_on():
-            jobs.ensure_dispatcher()
+        for queue in (jobs.MEASURING, jobs.ERRANDS):
+            running = runs.find(db, states=("running",), errands=queue == jobs.ERRANDS)
+            if jobs.waiting(db, queue) and not running and not readonly.is_on():
+                jobs.ensure_dispatcher(queue)

@@ -179,7 +179,7 @@ def test_a_latency_run_waits_until_a_prediction_on_demand_has_ended(db: sqlite3.
 
 
 def test_a_run_that_fails_keeps_the_sentence(db: sqlite3.Connection, data_dir: Path) -> None:
-    with FileLock(jobs.measuring_lock_file()):  # holds the run back while its dataset vanishes
+    with FileLock(jobs.lock_file(jobs.MEASURING)):  # holds the run back while its dataset vanishes
         run = jobs.start(db, accuracy(8))
         (data_dir / "tiny-imagenet").unlink()
     failed = until(db, run, is_over)
@@ -188,7 +188,7 @@ def test_a_run_that_fails_keeps_the_sentence(db: sqlite3.Connection, data_dir: P
 
 
 def test_nothing_is_measured_while_another_measures(db: sqlite3.Connection, data_dir: Path) -> None:
-    with FileLock(jobs.measuring_lock_file()):
+    with FileLock(jobs.lock_file(jobs.MEASURING)):
         run = jobs.start(db, size())
         child = until_there_is_a_child(run, data_dir)
         assert runs.get(db, run.id).state == "queued"
@@ -200,7 +200,7 @@ def test_nothing_is_measured_while_another_measures(db: sqlite3.Connection, data
 def test_a_run_that_a_terminal_takes_from_the_queue_is_left_to_it(
     db: sqlite3.Connection, data_dir: Path
 ) -> None:
-    with FileLock(jobs.measuring_lock_file()):
+    with FileLock(jobs.lock_file(jobs.MEASURING)):
         run = jobs.start(db, size())
         child = until_there_is_a_child(run, data_dir)
         dispatcher = child.parent()

@@ -4,6 +4,9 @@ A run started from a page is queued in the store; the dispatcher, a small proces
 takes the queue's runs one after the other and starts a fresh process for each. A run started from a
 terminal is carried out in that terminal's own process. Whoever measures holds the measuring lock, so that
 nothing else is measured beside it.
+
+Errands (vitquant/errands.py: fetching, looking through pictures) have a queue and a lock of their own: a
+download of an hour keeps nobody from measuring. While times are taken an errand waits.
 """
 
 import contextlib
@@ -34,6 +37,11 @@ TERMINATE_S = 1.0
 NEEDS_QUIET = ("latency", "profile")
 """Kinds of run that take times: nothing else may be computed beside them, predictions on demand included."""
 
+MEASURING, ERRANDS = "measuring", "errands"
+"""The two queues; each has one run under way at a time."""
+
+LOOK_FOR_QUIET_EVERY_S = 1.0
+
 Waiting = Callable[[str], None]
 OnProgress = Callable[[int, int, str], None]
 
@@ -52,7 +60,7 @@ def start(db: sqlite3.Connection, request: Request) -> Run:
         if run is None:
             unfinished = _same_run(db, request, identity, states=runs.UNFINISHED)
             run = runs.requeue(db, unfinished.id) if unfinished else _add(db, request, identity)
-    ensure_dispatcher()
+    ensure_dispatcher(queue_of(run.kind))
     return run
 
 
@@ -60,8 +68,13 @@ def resume(db: sqlite3.Connection, run_id: int) -> Run:
     """Put an interrupted, cancelled or failed run back in the queue, to go on where it stopped."""
     runs.mark_interrupted(db)
     run = runs.requeue(db, run_id)
-    ensure_dispatcher()
+    ensure_dispatcher(queue_of(run.kind))
     return run
+
+
+def queue_of(kind: str) -> str:
+    """Which queue runs of that kind wait in: MEASURING or ERRANDS."""
+    return ERRANDS if kind in runs.ERRANDS else MEASURING
 
 
 def run_here(
@@ -79,7 +92,7 @@ def run_here(
     """
     if not again and (rows := request.stored(db)) is not None:
         return rows
-    with _measuring(on_wait):
+    with _alone(queue_of(request.kind), on_wait):
         # Whoever was measuring until now may have measured just this.
         if not again and (rows := request.stored(db)) is not None:
             return rows
@@ -96,13 +109,13 @@ def continue_here(
     """Go on in this process with a run that stopped half-way, and return its rows. Raises InputError where it
     has not stopped half-way; else as run_here does."""
     run = runs.requeue(db, run.id)
-    with _measuring(on_wait):
+    with _alone(queue_of(run.kind), on_wait):
         return _carry_out(db, run, on_progress)
 
 
 def carry_out_queued(run_id: int) -> None:
     """Carry out one run of the queue in this process, which the dispatcher has started for it."""
-    with database.opened() as db, _measuring(None):
+    with database.opened() as db, _alone(queue_of(runs.get(db, run_id).kind), None):
         run = runs.get(db, run_id)
         if run.state != "queued":
             return  # cancelled, or taken by a terminal, while it waited
@@ -127,13 +140,13 @@ def forget(db: sqlite3.Connection, run_id: int) -> int:
     return forgotten
 
 
-def ensure_dispatcher() -> None:
-    """Start the dispatcher, detached from this process; it ends at once where another is at work."""
+def ensure_dispatcher(queue: str = MEASURING) -> None:
+    """Start a queue's dispatcher, detached from this process; it ends at once where another is at work."""
     paths.data_dir().mkdir(parents=True, exist_ok=True)
     reserve.lay_by()
     with (paths.data_dir() / "runs.log").open("ab") as log:
         subprocess.Popen(
-            [sys.executable, "-m", "vitquant.jobs", "dispatch"],
+            [sys.executable, "-m", "vitquant.jobs", "dispatch", queue],
             cwd=paths.PROJECT_ROOT,
             env=paths.child_environment(),
             stdin=subprocess.DEVNULL,
@@ -143,21 +156,26 @@ def ensure_dispatcher() -> None:
         )
 
 
-def dispatch() -> None:
-    """Take the queue's runs one after the other, until there are none."""
-    lock = FileLock(paths.data_dir() / "dispatcher.lock")
+def dispatch(queue: str = MEASURING) -> None:
+    """Take a queue's runs one after the other, until there are none."""
+    lock = FileLock(paths.data_dir() / f"{queue}-dispatcher.lock")
     while True:
         try:
             with lock.acquire(blocking=False), database.opened() as db:
                 runs.mark_interrupted(db)
-                while queued := runs.find(db, states=("queued",)):
+                while queued := waiting(db, queue):
                     _dispatch_one(db, queued[-1].id)
         except Timeout:
             return  # another dispatcher is at work; it looks at the queue again before it ends
         # A run queued between the last look and the lock's release would wait for nobody.
         with database.opened() as db:
-            if not runs.find(db, states=("queued",)):
+            if not waiting(db, queue):
                 return
+
+
+def waiting(db: sqlite3.Connection, queue: str) -> list[Run]:
+    """The runs that wait in a queue, the newest first."""
+    return runs.find(db, states=("queued",), errands=queue == ERRANDS)
 
 
 def _dispatch_one(db: sqlite3.Connection, run_id: int) -> None:
@@ -186,7 +204,7 @@ def _dispatch_one(db: sqlite3.Connection, run_id: int) -> None:
 
 def _clear_left() -> None:
     """Remove the half-made files of a run whose process was ended, unless somebody else is at work by now."""
-    with contextlib.suppress(Timeout), FileLock(measuring_lock_file(), timeout=0):
+    with contextlib.suppress(Timeout), FileLock(lock_file(MEASURING), timeout=0):
         exports.clear_left()
 
 
@@ -250,10 +268,18 @@ def _carry_out(db: sqlite3.Connection, run: Run, on_progress: OnProgress | None)
     run = runs.claim(db, run.id, request.identity(db), machine.environment())
     reserve.lay_by()
 
+    looked_s = 0.0
+
     def progress(done: int, total: int, message: str) -> None:
+        nonlocal looked_s
         runs.report(db, run.id, done, total, message)
         if on_progress:
             on_progress(done, total, message)
+        if queue_of(run.kind) == ERRANDS and time.monotonic() - looked_s > LOOK_FOR_QUIET_EVERY_S:
+            while not _is_quiet_free():
+                runs.report(db, run.id, done, total, "waits: times are being taken")
+                time.sleep(LOOK_FOR_QUIET_EVERY_S)
+            looked_s = time.monotonic()
 
     try:
         journal = Journal(
@@ -303,15 +329,25 @@ def quiet(*, patience_s: float = -1) -> Iterator[None]:
         yield
 
 
+def _is_quiet_free() -> bool:
+    """Whether nobody takes times at this moment."""
+    try:
+        with quiet(patience_s=0):
+            return True
+    except Timeout:
+        return False
+
+
 @contextmanager
-def _measuring(on_wait: Waiting | None) -> Iterator[None]:
-    """Hold the measuring lock, waiting for whoever has it. The system drops it when its holder dies."""
-    lock = FileLock(measuring_lock_file())
+def _alone(queue: str, on_wait: Waiting | None) -> Iterator[None]:
+    """Hold a queue's lock, waiting for whoever has it. The system drops it when its holder dies."""
+    lock = FileLock(lock_file(queue))
     try:
         lock.acquire(blocking=False)
     except Timeout:
         if on_wait:
-            on_wait("Another run is being measured on this machine: waiting for it to end.")
+            what = "run is being measured" if queue == MEASURING else "errand is under way"
+            on_wait(f"Another {what} on this machine: waiting for it to end.")
         lock.acquire()
     try:
         yield
@@ -319,10 +355,10 @@ def _measuring(on_wait: Waiting | None) -> Iterator[None]:
         lock.release()
 
 
-def measuring_lock_file() -> Path:
-    """The lock that whoever measures holds."""
+def lock_file(queue: str) -> Path:
+    """The lock that is held by whoever carries out a run of this queue."""
     paths.data_dir().mkdir(parents=True, exist_ok=True)
-    return paths.data_dir() / "measuring.lock"
+    return paths.data_dir() / f"{queue}.lock"
 
 
 def _add(db: sqlite3.Connection, request: Request, identity: dict[str, Any]) -> Run:
@@ -333,14 +369,15 @@ def _same_run(
     db: sqlite3.Connection, request: Request, identity: dict[str, Any], states: tuple[str, ...]
 ) -> Run | None:
     key = runs.run_key(request.kind, to_plain(request), identity)
-    return next(iter(runs.find(db, key=key, states=states)), None)
+    errands = queue_of(request.kind) == ERRANDS
+    return next(iter(runs.find(db, key=key, states=states, errands=errands)), None)
 
 
 def main(arguments: list[str]) -> int:
-    """`dispatch`, or `run ID`: what this module's own processes are started with."""
+    """`dispatch QUEUE`, or `run ID`: what this module's own processes are started with."""
     try:
-        if arguments == ["dispatch"]:
-            dispatch()
+        if arguments[0] == "dispatch":
+            dispatch(arguments[1])
         else:
             carry_out_queued(int(arguments[1]))
     except VitquantError as error:

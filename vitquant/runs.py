@@ -23,6 +23,10 @@ Rows = list[dict[str, Any]]
 UNFINISHED = ("interrupted", "cancelled", "failed")
 """The states from which a run can be continued."""
 
+ERRANDS = ("fetch", "verify", "pictures", "model")
+"""Kinds of run that measure nothing: they bring something here, or look it through (vitquant/errands.py). They
+have a queue of their own, and are no results."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -122,10 +126,12 @@ def find(
     states: Sequence[str] = (),
     key: str | None = None,
     shipped: bool = False,
+    errands: bool = False,
 ) -> list[Run]:
     """Runs of that kind, in one of these states, of that key: newest first. shipped: those instead that came
-    with the project."""
-    conditions, values = [f"shipped = {int(shipped)}"], []
+    with the project; errands: those instead that measure nothing."""
+    of_kind = f"kind {'IN' if errands else 'NOT IN'} ({', '.join('?' * len(ERRANDS))})"
+    conditions, values = [f"shipped = {int(shipped)}", of_kind], [*ERRANDS]
     if kind:
         conditions.append("kind = ?")
         values.append(kind)

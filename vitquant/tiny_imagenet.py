@@ -57,7 +57,7 @@ class _Picture:
 
 
 @dataclass(frozen=True)
-class _Record:
+class Record:
     """prepared.json: what the folder beside it holds and where that came from."""
 
     archive: str  # file name
@@ -98,7 +98,7 @@ def prepare(archive: Path, target: Path, progress: Progress | None = None) -> Pr
         except (InputError, OSError):
             shutil.rmtree(partial, ignore_errors=True)
             raise
-        return _prepared(target, _read_record(target), already_there=False)
+        return _prepared(target, record_of(target), already_there=False)
 
 
 def _already_there(archive: Path, target: Path) -> Prepared | None:
@@ -108,7 +108,7 @@ def _already_there(archive: Path, target: Path) -> Prepared | None:
     """
     if not target.exists():
         return None
-    record = _read_record(target)
+    record = record_of(target)
     status = archive.stat()
     same = status.st_size == record.archive_bytes and (
         status.st_mtime_ns == record.archive_mtime_ns or sha256_of(archive) == record.archive_sha256
@@ -151,7 +151,7 @@ def _lay_out(archive_path: Path, partial: Path, progress: Progress) -> None:
             images.open_rgb(io.BytesIO(content), f"{archive_path}: the entry {archive.root}/{picture.entry}")
             _write(partial, partial / picture.target, content)
             progress(number, len(pictures))
-    record = _Record(
+    record = Record(
         archive=archive_path.name,
         archive_bytes=status.st_size,
         archive_mtime_ns=status.st_mtime_ns,
@@ -300,10 +300,10 @@ def _count_and_size(target: Path) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
-def _read_record(target: Path) -> _Record:
+def record_of(target: Path) -> Record:
     file = target / _RECORD
     try:
-        return _Record(**json.loads(file.read_bytes()))
+        return Record(**json.loads(file.read_bytes()))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"{target} is there but was not prepared by this command ({_RECORD} in it is missing or damaged): "
@@ -311,7 +311,7 @@ def _read_record(target: Path) -> _Record:
         ) from error
 
 
-def _prepared(target: Path, record: _Record, *, already_there: bool) -> Prepared:
+def _prepared(target: Path, record: Record, *, already_there: bool) -> Prepared:
     return Prepared(
         root=target,
         validation=record.validation,

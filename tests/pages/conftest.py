@@ -28,7 +28,7 @@ def fresh_server() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither runs nor the worker start: these tests look at the pages."""
-    monkeypatch.setattr(jobs, "ensure_dispatcher", lambda: None)
+    monkeypatch.setattr(jobs, "ensure_dispatcher", lambda queue: None)
 
     def predict_picture(self: PredictionWorker, **question: object) -> None:
         raise AssertionError(f"the worker was asked {question}")
