@@ -20,6 +20,7 @@ def current() -> StreamlitPage:
             st.Page(
                 "pages/diagnosis.py", title="Diagnosis", icon=":material/troubleshoot:", url_path="diagnosis"
             ),
+            st.Page("pages/data.py", title="Data and models", icon=":material/database:", url_path="data"),
         ]
     )
     if page.url_path == "tour":  # for a projector: all the room for the story

@@ -13,7 +13,7 @@ from typing import Any
 import streamlit as st
 
 from components import choices, readonly
-from vitquant import charts, database, gallery, jobs, run_charts, runs, sequential, wording, worker
+from vitquant import charts, database, errands, gallery, jobs, run_charts, runs, sequential, wording, worker
 from vitquant.errors import Busy, VitquantError
 from vitquant.measurements import CalibrationRequest
 from vitquant.request import Request
@@ -30,6 +30,9 @@ NARROWING = (
 )
 
 UNFINISHED_SHOWN = 3
+
+BYTES_OF = "bytes of "
+"""How a run's message begins while what is done and what there is to do are bytes of a file."""
 
 
 @dataclass
@@ -99,34 +102,38 @@ def _again_when_quiet() -> None:
         st.rerun()
 
 
-def show() -> None:
-    """The runs under way, kept up to date while anybody looks; nothing where there are none."""
+def show(*, of_errands: bool = False) -> None:
+    """The runs under way, kept up to date while anybody looks; nothing where there are none. of_errands: what
+    fetches and looks through instead of what measures."""
     with database.opened() as db:
-        active = bool(runs.find(db, states=("queued", "running")))
+        active = bool(runs.find(db, states=("queued", "running"), errands=of_errands))
     if error := st.session_state.pop(_ERROR, None):
         st.error(error, icon=":material/error:")
     if stored := st.session_state.pop(_STORED, None):
         _stored(*stored)
     # Somebody else may start a run while this page is looked at: look now and then even when none is there.
-    st.fragment(run_every=1.0 if active else 5.0)(_watch)()
+    st.fragment(run_every=1.0 if active else 5.0)(_watch)(of_errands)
 
 
-def _watch() -> None:
+def _watch(of_errands: bool) -> None:
     try:
         with database.opened() as db:
-            active = runs.find(db, states=("running",)) + runs.find(db, states=("queued",))[::-1]
-            if any(run.state == "running" for run in active):
+            running = runs.find(db, states=("running",), errands=of_errands)
+            active = running + runs.find(db, states=("queued",), errands=of_errands)[::-1]
+            if running:
                 runs.mark_interrupted(db)
-            unfinished = runs.find(db, states=runs.UNFINISHED)[:UNFINISHED_SHOWN]
+            unfinished = runs.find(db, states=runs.UNFINISHED, errands=of_errands)[:UNFINISHED_SHOWN]
     except VitquantError as error:
         st.error(str(error), icon=":material/error:")
         return
-    before, now = st.session_state.get(_ACTIVE), [run.id for run in active]
-    st.session_state[_ACTIVE] = now
+    key = f"{_ACTIVE}:{of_errands}"
+    before, now = st.session_state.get(key), [run.id for run in active]
+    st.session_state[key] = now
     for run in active:
         _under_way(run)
     if unfinished:
-        runs_are = "1 run has" if len(unfinished) == 1 else f"{len(unfinished)} runs have"
+        what = "errand" if of_errands else "run"
+        runs_are = f"1 {what} has" if len(unfinished) == 1 else f"{len(unfinished)} {what}s have"
         with st.expander(f"{runs_are} stopped half-way", expanded=True, icon=":material/pause:"):
             for run in unfinished:
                 _stopped(run)
@@ -152,6 +159,8 @@ def _stored(request: Request, measured_at: str) -> None:
 def title(run: Run) -> str:
     """A run in a few words."""
     request = run.request
+    if run.kind in runs.ERRANDS:
+        return errands.title(run.kind, request)
     on = request.get("dataset") or request.get("shape") or ", ".join(request.get("shapes", []))
     asked = request.get("limit") or request.get("pictures")
     limit = f"first {asked:,} of " if asked else ""
@@ -177,9 +186,11 @@ def _under_way(run: Run) -> None:
                 width="stretch",
             )
         if run.state == "queued":
-            st.caption("Waiting for its turn: one run at a time is measured.")
+            is_errand = run.kind in runs.ERRANDS
+            rule = "one errand at a time is done" if is_errand else "one run at a time is measured"
+            st.caption(f"Waiting for its turn: {rule}.")
         elif not run.total:
-            st.progress(0.0, text="Waking the model")
+            st.progress(0.0, text="Beginning" if run.kind in runs.ERRANDS else "Waking the model")
         else:
             st.progress(min(run.done / run.total, 1.0), text=_progress(run))
             _so_far(run)
@@ -221,6 +232,9 @@ def _progress(run: Run) -> str:
     if run.kind == "accuracy":
         text = f"{run.done:,} of {run.total:,} pictures"
         text += "" if rate is None else f" · {rate:.3g} a second"
+    elif run.message.startswith(BYTES_OF):
+        text = f"{run.done / 1e6:,.1f} of {run.total / 1e6:,.1f} MB of {run.message.removeprefix(BYTES_OF)}"
+        text += "" if rate is None else f" · {rate / 1e6:.3g} MB a second"
     else:
         text = f"{run.done / run.total:.0%} · {run.message}".rstrip(" ·")
     if left_s is not None:
@@ -231,7 +245,7 @@ def _progress(run: Run) -> str:
 def _stopped(run: Run) -> None:
     with st.container(key=f"run-{run.id}"):
         words, buttons = st.columns([5, 2], vertical_alignment="center")
-        far = f", {run.done:,} of {run.total:,} done" if run.total else ""
+        far = f", {run.done / run.total:.0%} done" if run.total else ""
         state = "has failed" if run.state == "failed" else f"is {run.state}"
         words.markdown(f"**Run {run.id}** {state}{far} · {title(run)}")
         if run.message:

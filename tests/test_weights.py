@@ -3,17 +3,16 @@
 import re
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.loopback import Fault, Site, serving
 from vitquant import catalog, models, weights
 from vitquant.digests import sha256_of
+from vitquant.download import Patience
 from vitquant.errors import InputError
 
 SMALL = "dinov2_vits14_reg_lc"
@@ -39,47 +38,13 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Mirror:
-    """A mirror on the loopback that serves a folder, with what a test wants to go wrong."""
-
-    def __init__(self) -> None:
-        self.folder = Path()
-        self.asked: list[str] = []
-        self.answer: Callable[[BaseHTTPRequestHandler], None] | None = None
-
-    def serve(self, request: BaseHTTPRequestHandler) -> None:
-        self.asked.append(request.path)
-        if self.answer:
-            self.answer(request)
-        else:
-            send(request, (self.folder / Path(request.path).name).read_bytes())
-
-
-def send(request: BaseHTTPRequestHandler, body: bytes, *, announced: int | None = None) -> None:
-    request.send_response(200)
-    request.send_header("Content-Length", str(len(body) if announced is None else announced))
-    request.end_headers()
-    request.wfile.write(body)
-
-
 @pytest.fixture
-def mirror(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
-    mirrored = Mirror()
-    mirrored.folder = checkpoints
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            mirrored.serve(self)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("VITQUANT_MIRROR", f"http://127.0.0.1:{server.server_port}/dinov2/")
-    yield mirrored
-    server.shutdown()
-    server.server_close()
+def mirror(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A mirror on the loopback that has both files."""
+    with serving({name: checkpoints / name for name in NAMES}) as site:
+        monkeypatch.setenv("VITQUANT_MIRROR", f"{site.address}/dinov2/")
+        monkeypatch.setattr(weights, "PATIENCE", Patience(stalled_after_s=1.0, retries=1, backoff_factor_s=0))
+        yield site
 
 
 def left_in(folder: Path) -> list[str]:
@@ -193,13 +158,13 @@ def test_naming_weights_needs_no_torch() -> None:
 # ---- downloading -------------------------------------------------------------------------------------
 
 
-def test_a_download_ends_in_torch_hubs_cache_and_loads(cache: Path, mirror: Mirror, checkpoints: Path) -> None:
+def test_a_download_ends_in_torch_hubs_cache_and_loads(cache: Path, mirror: Site, checkpoints: Path) -> None:
     hub = weights.resolve(SMALL, "hub")
     assert not weights.is_here(hub)
     shown: list[tuple[int, int]] = []
     weights.fetch(hub, lambda done, total: shown.append((done, total)))
 
-    assert mirror.asked == [f"/dinov2/dinov2_vits14/{name}" for name in NAMES]
+    assert [one.path for one in mirror.asked] == [f"/dinov2/dinov2_vits14/{name}" for name in NAMES]
     assert left_in(cache) == sorted(NAMES)
     assert weights.is_here(hub)
     assert weights.digest(hub, sha256_of) == weights.digest(weights.resolve(SMALL, str(checkpoints)), sha256_of)
@@ -211,82 +176,53 @@ def test_a_download_ends_in_torch_hubs_cache_and_loads(cache: Path, mirror: Mirr
     assert torch.equal(models.load(hub)(inputs), expected)
 
 
-def test_only_what_the_cache_lacks_is_downloaded(cache: Path, mirror: Mirror, checkpoints: Path) -> None:
+def test_only_what_the_cache_lacks_is_downloaded(cache: Path, mirror: Site, checkpoints: Path) -> None:
     cache.mkdir(parents=True)
     (cache / NAMES[0]).write_bytes(b"the notebook's own download")
     weights.fetch(weights.resolve(SMALL, "hub"))
-    assert mirror.asked == [f"/dinov2/dinov2_vits14/{NAMES[1]}"]
+    assert [one.path for one in mirror.asked] == [f"/dinov2/dinov2_vits14/{NAMES[1]}"]
     weights.fetch(weights.resolve(SMALL, "hub"))
     assert len(mirror.asked) == 1
     assert (cache / NAMES[0]).read_bytes() == b"the notebook's own download"
 
 
-def test_a_folder_and_random_weights_are_never_downloaded(mirror: Mirror, checkpoints: Path) -> None:
+def test_a_folder_and_random_weights_are_never_downloaded(mirror: Site, checkpoints: Path) -> None:
     weights.fetch(weights.resolve(SMALL, "random"))
     weights.fetch(weights.resolve(SMALL, str(checkpoints)))
     assert mirror.asked == []
 
 
-def cut_short(request: BaseHTTPRequestHandler) -> None:
-    send(request, b"PK\x03\x04" + bytes(1000), announced=90_000_000)
-
-
-def cut_in_its_last_bytes(request: BaseHTTPRequestHandler) -> None:
-    # All the numbers are there; what is missing is the end of the zip archive.
-    body = b"PK\x03\x04" + bytes(4 * SPEC.backbone_parameters)
-    send(request, body, announced=len(body) + 1000)
-
-
-def web_page(request: BaseHTTPRequestHandler) -> None:
-    send(request, b"<!DOCTYPE html><title>Please log in</title>")
-
-
-def not_found(request: BaseHTTPRequestHandler) -> None:
-    request.send_error(404)
-
-
-def hung_up(request: BaseHTTPRequestHandler) -> None:
-    request.close_connection = True
-
-
-def no_http(request: BaseHTTPRequestHandler) -> None:
-    request.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n")
-
-
-def stalled(request: BaseHTTPRequestHandler) -> None:
-    send(request, b"PK", announced=90_000_000)
-    time.sleep(1.5)
-
-
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("faults", "reason"),
     [
-        (not_found, "404"),
-        (cut_short, "cut before the end"),
-        (cut_in_its_last_bytes, "cut before the end"),
-        (web_page, "not the whole checkpoint"),
-        (hung_up, "broke off"),
-        (no_http, "broke off"),
-        (stalled, "fell silent"),
+        ([Fault(status=404)], "404"),
+        ([Fault(body=b"PK\x03\x04" + bytes(1000))], "not the whole file, which has more than"),
+        ([Fault(body=b"PK\x03\x04" + bytes(4 * SPEC.backbone_parameters))], "it is cut short"),
+        ([Fault(body=b"<!DOCTYPE html><title>Please log in</title>")], "not the whole file"),
+        ([Fault(hangs_up=True)] * 3, "could not be reached"),
     ],
+    ids=["not found", "too short", "without its end", "web page", "hung up"],
 )
 def test_a_failed_download_leaves_nothing_and_says_what_to_do(
-    cache: Path,
-    mirror: Mirror,
-    monkeypatch: pytest.MonkeyPatch,
-    answer: Callable[[BaseHTTPRequestHandler], None],
-    reason: str,
+    cache: Path, mirror: Site, faults: list[Fault], reason: str
 ) -> None:
-    mirror.answer = answer
-    if answer is stalled:  # the limit holds for the mirror's sockets too, which may be slow on a busy machine
-        monkeypatch.setattr(weights, "STALLED_AFTER_S", 0.5)
+    mirror.faults[NAMES[0]] = faults
     with pytest.raises(InputError) as caught:
         weights.fetch(weights.resolve(SMALL, "hub"))
     said = str(caught.value)
-    assert said.startswith(f"{SPEC.backbone_url} could not be downloaded: ")
+    assert said.startswith(SPEC.backbone_url)
     assert reason in said
     assert "VITQUANT_MIRROR" in said and "--weights FOLDER" in said and "--weights random" in said
     assert left_in(cache) == []
+
+
+def test_a_cut_download_goes_on_where_it_was(cache: Path, mirror: Site) -> None:
+    mirror.faults[NAMES[0]] = [Fault(cut_after=50_000_000), Fault(status=403)]
+    with pytest.raises(InputError, match="403"):
+        weights.fetch(weights.resolve(SMALL, "hub"))
+    weights.fetch(weights.resolve(SMALL, "hub"))
+    assert weights.is_here(weights.resolve(SMALL, "hub"))
+    assert 0 < 50_000_000 - mirror.asked[-2].first < 10**6
 
 
 @pytest.mark.parametrize(
@@ -303,9 +239,9 @@ def test_no_mirror_there_is_a_sentence(
     assert left_in(cache) == []
 
 
-def test_a_cache_that_cannot_be_written_to_is_a_sentence(cache: Path, mirror: Mirror) -> None:
+def test_a_cache_that_cannot_be_written_to_is_a_sentence(cache: Path, mirror: Site) -> None:
     cache.parent.parent.mkdir()
     cache.parent.write_bytes(b"a file where the folder should be")
-    with pytest.raises(InputError, match=r"could not be downloaded: .*(Not a directory|File exists)"):
+    with pytest.raises(InputError, match=r"cannot be written into .*(Not a directory|File exists)"):
         weights.fetch(weights.resolve(SMALL, "hub"))
     assert mirror.asked == []

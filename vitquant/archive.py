@@ -22,6 +22,10 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImp
 """What zipfile raises on a damaged, encrypted or exotically compressed entry."""
 
 
+class BadArchive(InputError):
+    """The archive itself cannot be used, wherever it is: another has to be had."""
+
+
 @dataclass(frozen=True)
 class Archive:
     """An open zip archive with a single root folder, whose names and sizes have been checked."""
@@ -65,7 +69,7 @@ def opened(path: Path, marker: str) -> Iterator[Archive]:
     try:
         file = zipfile.ZipFile(path)
     except _DAMAGE as error:
-        raise InputError(_why_unreadable(path, error)) from error
+        raise BadArchive(_why_unreadable(path, error)) from error
     with file:
         infos = file.infolist()
         for info in infos:
@@ -114,7 +118,7 @@ def _root(path: Path, infos: list[zipfile.ZipInfo], marker: str) -> str:
         root, _, name = info.filename.partition("/")
         if name == marker:
             return root
-    raise InputError(f"{path} has no entry <folder>/{marker}: it is not the archive that was asked for.")
+    raise BadArchive(f"{path} has no entry <folder>/{marker}: it is not the archive that was asked for.")
 
 
 def _below(path: Path, root: str, infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
@@ -133,8 +137,8 @@ def _below(path: Path, root: str, infos: list[zipfile.ZipInfo]) -> dict[str, zip
     return entries
 
 
-def _refusal(path: Path, entry: str, wrong: str) -> InputError:
-    return InputError(f"{path}: the entry {entry!r} {wrong}. Nothing was prepared: get the archive again.")
+def _refusal(path: Path, entry: str, wrong: str) -> BadArchive:
+    return BadArchive(f"{path}: the entry {entry!r} {wrong}. Nothing was prepared: get the archive again.")
 
 
 def _why_unreadable(path: Path, error: BaseException) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vitquant import bits, catalog, commands, diagnosis, formats, paths, variants
+from vitquant import bits, catalog, commands, data_commands, diagnosis, formats, paths, variants
 from vitquant.errors import Cancelled, InputError, VitquantError
 
 
@@ -57,8 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     _json(_command(top, "variants", commands.variants_command, "the variants a model can be turned into"))
     _json(_command(top, "datasets", commands.datasets_command, "the datasets, and whether they are here"))
 
+    _data(top)
+
     prepare = _command(top, "prepare", commands.prepare_command, "lay out a downloaded dataset's archive")
-    prepare.add_argument("dataset", metavar="DATASET", help=" or ".join(catalog.DATASETS))
+    prepare.add_argument("dataset", metavar="DATASET", help="tiny-imagenet")
     prepare.add_argument("--archive", type=Path, required=True, help="the archive, as downloaded")
 
     predict = _command(top, "predict", commands.predict_command, "each variant's answer to pictures")
@@ -74,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     kinds = benchmark.add_subparsers(required=True, metavar="KIND")
 
     accuracy = _benchmark(kinds, "accuracy", commands.accuracy_command, "top-1 and top-5 on a dataset")
-    accuracy.add_argument("--dataset", required=True, help=" or ".join(catalog.DATASETS))
+    accuracy.add_argument("--dataset", required=True, help=" or ".join(catalog.datasets()))
     accuracy.add_argument("--limit", type=int, help="only the first N pictures of the evaluation order")
     accuracy.add_argument(
         "--until-sure",
@@ -130,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         top, "calibrate", commands.calibrate_command, "find what the calibrated variants need, and say how"
     )
     _model(calibrate)
-    calibrate.add_argument("--dataset", required=True, help=" or ".join(catalog.DATASETS))
+    calibrate.add_argument("--dataset", required=True, help=" or ".join(catalog.datasets()))
     calibrate.add_argument(
         "--variants",
         help=f"comma-separated ({','.join(variants.calibrated())}); with settings: qint8_mixed:limit=1, "
@@ -196,6 +198,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _data(top: Any) -> None:
+    """The commands that bring data and models here, and remove them."""
+    _json(_command(top, "here", data_commands.here_command, "what is here and what is not, with sources"))
+
+    fetch = _command(top, "fetch", data_commands.fetch_command, "download a dataset or a model's checkpoints")
+    fetch.add_argument("name", metavar="NAME", help="tiny-imagenet, or one of `models`")
+    fetch.add_argument("--mirror", metavar="URL", help="a base address instead of the original one")
+    fetch.add_argument(
+        "--from",
+        dest="files",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="the archive, or the two checkpoints or their folder, brought from a machine with a network",
+    )
+    _json(fetch)
+    verify = _command(top, "verify", data_commands.verify_command, "whether what is here is whole")
+    verify.add_argument("name", metavar="NAME")
+    _json(verify)
+    remove = _command(top, "remove", data_commands.remove_command, "remove a dataset or a model's weights")
+    remove.add_argument("name", metavar="NAME", help="figures measured with it stay")
+
+    _json(_command(top, "settings", data_commands.settings_command, "what is set, and where"))
+    space = _command(top, "space", data_commands.space_command, "what takes space on the disk")
+    space.add_argument("--remove", metavar="KIND/KEY", help="remove one of those listed")
+    _json(space)
+
+
 def _seconds(text: str) -> float:
     """argparse's type for a time: a number of seconds that ends."""
     seconds = float(text)
@@ -236,7 +266,7 @@ def _model(parser: argparse.ArgumentParser) -> None:
 
 
 def _first_pictures(parser: argparse.ArgumentParser, usual: int) -> None:
-    parser.add_argument("--dataset", required=True, help=" or ".join(catalog.DATASETS))
+    parser.add_argument("--dataset", required=True, help=" or ".join(catalog.datasets()))
     parser.add_argument(
         "--pictures",
         type=int,

@@ -5,15 +5,12 @@ Each takes the parsed options (vitquant/cli.py has the words that can be typed).
 
 import argparse
 import functools
-import json
 import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from vitquant import (
     bits,
@@ -37,6 +34,7 @@ from vitquant import (
     shipped,
     size_tables,
     tables,
+    terminal,
     units,
     variants,
     weights,
@@ -69,7 +67,7 @@ def models_command(options: argparse.Namespace) -> None:
         }
         for spec in catalog.models().values()
     ]
-    _print(rows, options, tables.models)
+    terminal.answer(rows, options, tables.models)
 
 
 def variants_command(options: argparse.Namespace) -> None:
@@ -85,7 +83,7 @@ def variants_command(options: argparse.Namespace) -> None:
         }
         for recipe in variants.RECIPES.values()
     ]
-    _print(rows, options, tables.variants)
+    terminal.answer(rows, options, tables.variants)
 
 
 def datasets_command(options: argparse.Namespace) -> None:
@@ -100,12 +98,12 @@ def datasets_command(options: argparse.Namespace) -> None:
         }
         for spec in catalog.datasets().values()
     ]
-    _print(rows, options, tables.datasets)
+    terminal.answer(rows, options, tables.datasets)
 
 
 def prepare_command(options: argparse.Namespace) -> None:
     catalog.dataset(options.dataset)
-    with _Bar("checking and laying out", " pictures") as bar:
+    with terminal.Bar("checking and laying out", " pictures") as bar:
         prepared = datasets.prepare_tiny_imagenet(
             options.archive, lambda done, total: bar.show(done, total, "")
         )
@@ -124,9 +122,9 @@ def predict_command(options: argparse.Namespace) -> None:
     pictures = walkthrough.pictures_asked_for(options.files, options.dataset, options.index)
     source = _weights_here(options)
     used_on = options.dataset or datasets.usual(options.model)
-    with database.opened() as db, _Bar(f"calibrating {options.model}", " steps") as bar:
+    with database.opened() as db, terminal.Bar(f"calibrating {options.model}", " steps") as bar:
         cures = fits.cures(db, source, names, used_on, options.image_size, bar.show)
-    with _Bar("answering", " answers") as bar:
+    with terminal.Bar("answering", " answers") as bar:
         answers = walkthrough.answers(
             pictures,
             source,
@@ -137,7 +135,7 @@ def predict_command(options: argparse.Namespace) -> None:
             top=options.top,
             on_progress=lambda done, total: bar.show(done, total, ""),
         )
-    _print(answers, options, tables.predictions)
+    terminal.answer(answers, options, tables.predictions)
     if not options.json:
         print(f"\n{options.model}, {tables.weights_label(source.label)}.")
 
@@ -303,28 +301,28 @@ def profile_command(options: argparse.Namespace) -> None:
 def runs_list_command(options: argparse.Namespace) -> None:
     with database.opened() as db:
         runs.mark_interrupted(db)
-        _print([tables.run_row(run) for run in runs.find(db)], options, tables.runs)
+        terminal.answer([tables.run_row(run) for run in runs.find(db)], options, tables.runs)
 
 
 def runs_show_command(options: argparse.Namespace) -> None:
     with database.opened() as db:
         runs.mark_interrupted(db)
-        _print(tables.run_details(runs.get(db, options.id)), options, tables.run)
+        terminal.answer(tables.run_details(runs.get(db, options.id)), options, tables.run)
 
 
 def runs_continue_command(options: argparse.Namespace) -> None:
     with database.opened() as db:
         runs.mark_interrupted(db)
         run = runs.get(db, options.id)
-        with _Bar(f"{run.kind} of {run.request['model']}", UNITS.get(run.kind, " steps")) as bar:
-            rows = jobs.continue_here(db, run, on_progress=bar.show, on_wait=_say_that_it_waits)
-    _print(rows, options, tables.BY_KIND[run.kind])
+        with terminal.Bar(f"{run.kind} of {run.request['model']}", UNITS.get(run.kind, " steps")) as bar:
+            rows = jobs.continue_here(db, run, on_progress=bar.show, on_wait=terminal.say)
+    terminal.answer(rows, options, tables.BY_KIND[run.kind])
 
 
 def runs_compare_command(options: argparse.Namespace) -> None:
     with database.opened() as db:
         found = compare.compare(db, runs.get(db, options.first), runs.get(db, options.second))
-    _print(found.plain(), options, tables.comparison)
+    terminal.answer(found.plain(), options, tables.comparison)
 
 
 def runs_trace_command(options: argparse.Namespace) -> None:
@@ -413,7 +411,7 @@ def budget_command(options: argparse.Namespace) -> None:
         "budget": asdict(limits),
         "candidates": [budget.plain(candidate, verdict, unit) for candidate, verdict in judged],
     }
-    _print(plain, options, lambda plain: tables.budget(plain["candidates"], unit))
+    terminal.answer(plain, options, lambda plain: tables.budget(plain["candidates"], unit))
     if not options.json:
         sentences = " ".join(budget.answer_sentences(judged, limits, unit)).replace("**", "")
         edge = subject.image_size
@@ -427,10 +425,6 @@ def budget_command(options: argparse.Namespace) -> None:
             f"Accuracy on {subject.dataset} at {edge} × {edge} pixels; time for one such picture, on the "
             f"machine where it was measured. {budget.WHAT_DISK_IS} {budget.WHAT_MEMORY_IS}."
         )
-
-
-def _say_that_it_waits(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
 
 
 def runs_delete_command(options: argparse.Namespace) -> None:
@@ -452,24 +446,20 @@ def _measure(
     machines are given of them, where that is less than all."""
     with (
         database.opened() as db,
-        _Bar(f"{request.kind} of {request.model}", UNITS.get(request.kind, " steps")) as bar,
+        terminal.Bar(f"{request.kind} of {request.model}", UNITS.get(request.kind, " steps")) as bar,
     ):
         rows = jobs.run_here(
             db,
             request,
             again=options.again,
             on_progress=bar.show,
-            on_wait=_say_that_it_waits,
+            on_wait=terminal.say,
         )
         origin = tables.origin(to_plain(request), *request.origin(db))
-    _print(as_rows(rows) if as_rows and options.json else rows, options, as_table)
+    terminal.answer(as_rows(rows) if as_rows and options.json else rows, options, as_table)
     if not options.json:
         print(f"\n{origin}")
     return rows
-
-
-def _print(value: Any, options: argparse.Namespace, as_table: Callable[[Any], str]) -> None:
-    print(json.dumps(value, indent=2) if options.json else as_table(value))
 
 
 def _names(listed: str | None) -> tuple[str, ...]:
@@ -503,37 +493,6 @@ def _weights_here(options: argparse.Namespace) -> weights.Weights:
     in its cache yet."""
     source = weights.resolve(options.model, options.weights)
     if not weights.is_here(source):
-        with _Bar(f"downloading {options.model}", "B") as bar:
+        with terminal.Bar(f"downloading {options.model}", "B") as bar:
             weights.fetch(source, lambda done, total: bar.show(done, total, ""))
     return source
-
-
-class _Bar:
-    """A progress bar on standard error that appears only where something takes longer than a second."""
-
-    def __init__(self, title: str, unit: str = "it") -> None:
-        self._title, self._unit = title, unit
-        self._bar: tqdm[Any] | None = None
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def show(self, done: int, total: int, message: str) -> None:
-        if self._bar is None:
-            self._bar = tqdm(
-                total=total,
-                initial=done,
-                desc=self._title,
-                unit=self._unit,
-                unit_scale=self._unit == "B",
-                delay=1,
-                leave=False,
-                file=sys.stderr,
-            )
-        self._bar.total = total
-        self._bar.set_postfix_str(message, refresh=False)
-        self._bar.update(done - self._bar.n)
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()

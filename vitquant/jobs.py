@@ -41,6 +41,7 @@ MEASURING, ERRANDS = "measuring", "errands"
 """The two queues; each has one run under way at a time."""
 
 LOOK_FOR_QUIET_EVERY_S = 1.0
+TELL_EVERY_S = 0.2
 
 Waiting = Callable[[str], None]
 OnProgress = Callable[[int, int, str], None]
@@ -268,14 +269,19 @@ def _carry_out(db: sqlite3.Connection, run: Run, on_progress: OnProgress | None)
     run = runs.claim(db, run.id, request.identity(db), machine.environment())
     reserve.lay_by()
 
-    looked_s = 0.0
+    looked_s = told_s = 0.0
+    told = ""
 
     def progress(done: int, total: int, message: str) -> None:
-        nonlocal looked_s
+        nonlocal looked_s, told_s, told
+        is_errand = queue_of(run.kind) == ERRANDS
+        if is_errand and message == told and done < total and time.monotonic() - told_s < TELL_EVERY_S:
+            return  # a download's blocks and a folder's pictures go by faster than a disk takes notes
+        told_s, told = time.monotonic(), message
         runs.report(db, run.id, done, total, message)
         if on_progress:
             on_progress(done, total, message)
-        if queue_of(run.kind) == ERRANDS and time.monotonic() - looked_s > LOOK_FOR_QUIET_EVERY_S:
+        if is_errand and time.monotonic() - looked_s > LOOK_FOR_QUIET_EVERY_S:
             while not _is_quiet_free():
                 runs.report(db, run.id, done, total, "waits: times are being taken")
                 time.sleep(LOOK_FOR_QUIET_EVERY_S)

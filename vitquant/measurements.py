@@ -15,6 +15,7 @@ from vitquant import (
     catalog,
     diagnosis,
     digest_cache,
+    errands,
     exports,
     fits,
     formats,
@@ -416,6 +417,9 @@ KINDS: dict[str, type] = {
 def from_plain(kind: str, request: Mapping[str, Any]) -> Request:
     """The request that was stored as plain data (lists become tuples again)."""
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in request.items()}
+    if kind in errands.KINDS:
+        errand: Request = errands.KINDS[kind](**values)
+        return errand
     if kind == LatencyRequest.kind and isinstance(values["threads"], int):
         values["threads"] = (values["threads"],)  # as it was stored before threads could be swept
     return KINDS[kind](**values)

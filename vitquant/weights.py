@@ -5,24 +5,16 @@ Imports no torch.
 
 import hashlib
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import requests
-
-from vitquant import catalog, paths, sample
+from vitquant import catalog, download, paths, sample
 from vitquant.errors import InputError
 
 RANDOM_DIGEST = "random-1"
 """Stands for the random rule in models.py; the number is the rule's version."""
-
-STALLED_AFTER_S = 60.0
-"""How long a download may wait for its next bytes."""
-
-BLOCK_BYTES = 2**20
 
 Progress = Callable[[int, int], None]
 """Called with the bytes that have come and the bytes expected."""
@@ -113,8 +105,8 @@ def digest(weights: Weights, digest_file: Callable[[Path], str]) -> str:
 def fetch(weights: Weights, progress: Progress | None = None) -> None:
     """Download what Torch Hub's cache lacks of these weights; nothing to do for any others.
 
-    The settings may name a mirror. A file appears in the cache only when it is whole.
-    Raises InputError where it cannot be had.
+    The settings may name a mirror. A file appears in the cache only when it is whole; what has come of one that
+    was cut stays beside it, and the next call goes on from there. Raises InputError where it cannot be had.
     """
     if weights.source != "hub":
         return
@@ -130,55 +122,39 @@ def fetch(weights: Weights, progress: Progress | None = None) -> None:
     before = 0
     for url, file, least_bytes in lacking:
 
-        def show(came: int, before: int = before, least_bytes: int = least_bytes) -> None:
+        def show(came: int, _: int, before: int = before, least_bytes: int = least_bytes) -> None:
             if progress:  # headers make a file somewhat larger than its numbers
                 progress(before + min(came, least_bytes), expected)
 
-        _download(url, file, least_bytes, show)
-        show(least_bytes)
+        try:
+            download.download(url, file, expected=checkpoint(least_bytes), patience=PATIENCE, progress=show)
+        except InputError as error:
+            raise InputError(
+                f"{error} Set VITQUANT_MIRROR to a mirror, or name a folder that holds the checkpoint files "
+                "(--weights FOLDER), or go without (--weights random)."
+            ) from error
+        show(least_bytes, 0)
         before += least_bytes
 
 
-def _download(url: str, file: Path, least_bytes: int, show: Callable[[int], None]) -> None:
-    """Download one checkpoint; the file is there afterwards, or not at all and InputError raised."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as staging,
-            requests.get(url, stream=True, timeout=STALLED_AFTER_S) as reply,
-        ):
-            reply.raise_for_status()
-            came = Path(staging) / file.name
-            with came.open("wb") as out:
-                for block in reply.iter_content(BLOCK_BYTES):
-                    out.write(block)
-                    show(out.tell())
-            if not _is_whole(came, least_bytes):
-                raise OSError(
-                    f"the {came.stat().st_size:,} bytes that came are not the whole checkpoint, "
-                    f"which has more than {least_bytes:,}"
-                )
-            came.replace(file)
-    except OSError as error:  # every error of requests is one
-        raise InputError(
-            f"{url} could not be downloaded: {_reason(error)}. Set VITQUANT_MIRROR to a mirror, or name a "
-            "folder that holds the checkpoint files (--weights FOLDER), or go without (--weights random)."
-        ) from error
+PATIENCE = download.USUAL
 
 
-def _reason(error: OSError) -> str:
-    """Why a download failed, in a few words: requests' own run over several lines."""
-    if isinstance(error, requests.HTTPError):
-        return f"the server answers {error.response.status_code} {error.response.reason}"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection was cut before the end"
-    if isinstance(error, requests.ConnectionError | requests.Timeout):
-        return "the server could not be reached, broke off, or fell silent"
-    return str(error.strerror or error).rstrip(".")
+def checkpoint(least_bytes: int) -> download.Expected:
+    """What is known of a checkpoint before it comes. least_bytes: of its numbers; headers make it a little
+    more."""
+    return download.Expected(
+        least_bytes=least_bytes, most_bytes=least_bytes + least_bytes // 10 + 2**20, check=whats_wrong_with
+    )
 
 
-def _is_whole(file: Path, least_bytes: int) -> bool:
-    """Whether the file is large enough for its numbers and, if a zip archive as torch writes, has its end."""
+def whats_wrong_with(file: Path) -> str | None:
+    """Why a file cannot be a whole checkpoint, as far as its beginning and its end tell; None where it may
+    be."""
     with file.open("rb") as opened:
-        begins_as_zip = opened.read(2) == b"PK"
-    return file.stat().st_size >= least_bytes and (not begins_as_zip or zipfile.is_zipfile(file))
+        begins = opened.read(512)
+    if begins.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        return "it is a web page"
+    if begins.startswith(b"PK") and not zipfile.is_zipfile(file):  # a zip archive, as torch writes, has its end
+        return "it is cut short"
+    return None

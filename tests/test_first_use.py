@@ -1,0 +1,25 @@
+"""Digests noted at first use."""
+
+import pytest
+
+from vitquant import first_use, paths
+from vitquant.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("data_dir")
+
+
+def test_the_first_digest_is_kept_and_another_is_refused() -> None:
+    noted = first_use.note("a.pth", "1" * 64, 7, "http://one.example/a.pth")
+    assert first_use.note("a.pth", "1" * 64, 7, "elsewhere") == noted
+    with pytest.raises(InputError, match=r"a\.pth is not what it was: .*2222.*one\.example.*fetched\.json"):
+        first_use.note("a.pth", "2" * 64, 7, "http://two.example/a.pth")
+    assert first_use.noted()["a.pth"] == noted
+
+
+def test_others_are_not_touched_and_a_damaged_file_counts_as_empty() -> None:
+    first_use.note("a.pth", "1" * 64, 7, "x")
+    first_use.note("b.pth", "2" * 64, 8, "y")
+    assert set(first_use.noted()) == {"a.pth", "b.pth"}
+    (paths.data_dir() / "fetched.json").write_text("{")
+    assert first_use.noted() == {}
+    assert first_use.check("a.pth", "3" * 64) is None

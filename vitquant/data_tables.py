@@ -1,0 +1,91 @@
+"""What the commands about data and models answer, as tables for a terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vitquant.tables import table
+from vitquant.units import MB, bytes_words
+
+Row = Mapping[str, Any]
+
+
+def items(rows: Sequence[Row]) -> str:
+    body = []
+    for row in rows:
+        about = "about " if row["is_about"] else ""
+        size = f"{about}{bytes_words(row['size_bytes'], MB)}" if row["size_bytes"] else "-"
+        disk = bytes_words(row["disk_bytes"], MB) if row["disk_bytes"] else "-"
+        body.append([row["name"], row["kind"], row["state"], size, disk, row["source"]])
+    listing = table(["name", "what", "here", "to fetch", "on disk", "source"], body)
+    licences = dict.fromkeys(row["licence"] for row in rows)
+    names = {one: dict.fromkeys(r["name"] for r in rows if r["licence"] == one) for one in licences}
+    said = [f"{', '.join(of)}: {one}." for one, of in names.items()]
+    digests = [[what, digest] for row in rows for what, digest in row["digests"]]
+    problems = [f"{row['name']}: {row['problem']}" for row in rows if row["problem"]]
+    parts = [listing, "Licences\n" + "\n".join(f"  {line}" for line in said)]
+    if digests:
+        parts.append(table(["digest of", ""], digests))
+    return "\n\n".join([*parts, *problems])
+
+
+def fetched(rows: Sequence[Row]) -> str:
+    return table(
+        ["file", "bytes", "sha256", "digest", "from"],
+        [[r["file"], f"{r['bytes']:,}", r["sha256"], r["digest"], r["from"]] for r in rows],
+    )
+
+
+def verified(rows: Sequence[Row]) -> str:
+    return "\n".join(f"{row['what']}: {row['is']} (sha256 {row['sha256']})." for row in rows)
+
+
+def pictures(rows: Sequence[Row]) -> str:
+    """The report of a folder that was looked through."""
+    [report] = rows
+    lines = [str(report["summary"])]
+    for name, candidates in report["ambiguous"].items():
+        which = " or ".join(f"{one['index']} ({one['words']})" for one in candidates)
+        lines.append(f"  {name!r} may be class {which}: choose with --class {name}=INDEX")
+    for name, near in report["unmatched"].items():
+        hint = f"; near: {', '.join(near)}" if near else ""
+        lines.append(f"  {name!r} is no class of ImageNet's: left out (--class {name}=INDEX names one){hint}")
+    for why, group in (report["unusable"] | report["rows"]).items():
+        lines.append(f"  {group['count']:,} {why}: {', '.join(group['examples'])}")
+    if report["duplicates"]["count"]:
+        twice = report["duplicates"]
+        lines.append(f"  {twice['count']:,} pictures are there twice: {', '.join(twice['examples'])}")
+    if report["problem"]:
+        lines.append(str(report["problem"]))
+    lines.append(f"Added as {report['name']}." if report["added"] else "Nothing was added.")
+    return "\n".join(lines)
+
+
+def model(rows: Sequence[Row]) -> str:
+    [row] = rows
+    files = " and ".join(row["files"])
+    return f"Added {row['model']}: {row['title']}, {row['parameters']:,} parameters, from {files}."
+
+
+def head(rows: Sequence[Row]) -> str:
+    return "\n".join(f"{name}: {value}" for row in rows for name, value in row.items())
+
+
+def settings(found: Row) -> str:
+    there = "" if found["is_there"] else " (not there yet)"
+    body = [
+        [
+            row["setting"],
+            row["usual"] if row["value"] is None else row["value"],
+            {"usual": "not set", "file": "the file", "environment": row["variable"]}[row["said_by"]],
+            row["meaning"],
+        ]
+        for row in found["settings"]
+    ]
+    listing = table(["setting", "what holds", "said by", "what it is"], body)
+    return f"Settings are lines in {found['file']}{there}, overridden by the environment.\n\n{listing}"
+
+
+def space(found: Row) -> str:
+    body = [[f"{p['kind']}/{p['key']}", bytes_words(p["bytes"], MB), p["title"]] for p in found["pieces"]]
+    listing = table(["to remove", "takes", "what it is"], body) if body else "Nothing else."
+    return f"The store of results takes {bytes_words(found['store_bytes'], MB)}.\n\n{listing}"

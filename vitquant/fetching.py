@@ -1,0 +1,311 @@
+"""Fetching what vitquant knows, Tiny-ImageNet and DINOv2's checkpoints: from where they are published, from a
+mirror, or from files that somebody has brought. Then verifying and removing it. Imports no torch by itself.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitquant import (
+    catalog,
+    datasets,
+    download,
+    first_use,
+    images,
+    paths,
+    room,
+    settings,
+    tiny_imagenet,
+    weights,
+)
+from vitquant.archive import BadArchive
+from vitquant.catalog import ModelSpec
+from vitquant.digests import sha256_of
+from vitquant.errors import InputError
+from vitquant.runs import Rows
+
+TINY_IMAGENET = "tiny-imagenet"
+ARCHIVE = "tiny-imagenet-200.zip"
+ARCHIVE_FROM = "http://cs231n.stanford.edu"
+ARCHIVE_BYTES = 248_100_043
+ARCHIVE_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
+LAID_OUT_BYTES = 480 * 10**6
+"""What the official archive's 110,000 small pictures take on a disk with blocks of 4 KiB, about."""
+
+Progress = Callable[[int, int, str], None]
+"""Called with what is done, all of it, and the unit in words: "bytes of FILE" or "pictures laid out"."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file that a name stands for."""
+
+    url: str
+    target: Path
+    about_bytes: int  # its size, exact where is_exact
+    is_archive: bool = False
+    md5: str | None = None  # as its source states it: then its size is exact, too
+
+    def expected(self) -> download.Expected:
+        """What is known of it before it comes."""
+        if not self.is_archive:
+            return weights.checkpoint(self.about_bytes)
+        if self.md5:
+            return download.Expected(exact_bytes=self.about_bytes, digests={"md5": self.md5})
+        return download.Expected(most_bytes=4 * self.about_bytes)
+
+
+def fetchable() -> tuple[str, ...]:
+    """The names that can be fetched."""
+    return (TINY_IMAGENET, *(spec.name for spec in catalog.MODELS.values() if spec.home == "hub"))
+
+
+def parts(name: str, mirror: str | None = None) -> tuple[Part, ...]:
+    """The files of a name, and where they come from: the mirror, else the settings' one, else where they are
+    published. Raises InputError for a name that cannot be fetched."""
+    mirror = (mirror or settings.value("mirror") or "").rstrip("/")
+    if name == TINY_IMAGENET:
+        archive = paths.data_dir() / "downloads" / ARCHIVE
+        if mirror:  # another archive of the same layout is welcome there
+            return (Part(f"{mirror}/{ARCHIVE}", archive, ARCHIVE_BYTES, is_archive=True),)
+        url = f"{ARCHIVE_FROM}/{ARCHIVE}"
+        return (Part(url, archive, ARCHIVE_BYTES, is_archive=True, md5=ARCHIVE_MD5),)
+    spec = _fetched_model(name)
+    counts = (spec.backbone_parameters, spec.head_parameters)
+    base = mirror or catalog.hub_address()
+    urls = [f"{base}/{spec.hub_base}/{file}" for file in (spec.backbone_file, spec.head_file)]
+    files = weights.resolve(name, "hub").files
+    return tuple(Part(url, file, 4 * count) for url, file, count in zip(urls, files, counts, strict=True))
+
+
+def _fetched_model(name: str) -> ModelSpec:
+    if name not in fetchable():
+        if name == "sample" or name.startswith("sample_"):
+            raise InputError(f"{name} comes with vitquant: `git restore data/sample` brings it back.")
+        raise catalog.unknown("model or dataset to fetch", name, fetchable(), "python -m vitquant here")
+    return catalog.model(name)
+
+
+def fetch(
+    name: str,
+    progress: Progress,
+    *,
+    mirror: str | None = None,
+    files: Sequence[Path] = (),
+    patience: download.Patience = download.USUAL,
+) -> Rows:
+    """Bring a model's checkpoints or a dataset's pictures here; what is here already is left as it is.
+
+    mirror: a base address instead of the original one. files: what somebody has brought instead: the archive,
+    or a model's two checkpoints or the folder that holds them; they are read, and left where they are.
+
+    Returns a row for each file: its name, bytes, sha256, where it came from, and how its digest was judged.
+    Raises InputError where it cannot be had; what has come of a download is kept, and the next call goes on
+    from there."""
+    if name == TINY_IMAGENET:
+        return _fetch_pictures(progress, mirror, files, patience)
+    brought = _brought_checkpoints(_fetched_model(name), files) if files else {}
+    rows = []
+    for part in parts(name, mirror):
+        if not part.target.is_file():
+            if files:
+                _copy(brought[part.target.name], part, progress)
+            else:
+                _download(part, progress, patience)
+        rows.append(_noted(part.target, str(brought.get(part.target.name, part.url))))
+    return rows
+
+
+def _fetch_pictures(
+    progress: Progress, mirror: str | None, files: Sequence[Path], patience: download.Patience
+) -> Rows:
+    target = datasets.folder(TINY_IMAGENET)
+    if datasets.is_here(TINY_IMAGENET) and not files:
+        record = tiny_imagenet.record_of(target)
+        return [_pictures_row(record, "already here")]
+    if len(files) > 1:
+        raise InputError(f"{TINY_IMAGENET} comes from one archive, {ARCHIVE}: name that file alone.")
+    [part] = parts(TINY_IMAGENET, mirror)
+    archive = Path(files[0]).expanduser() if files else part.target
+    if not files and not archive.is_file():
+        room.check_disk(archive, ARCHIVE_BYTES + LAID_OUT_BYTES, "Tiny-ImageNet, archive and pictures,")
+        _download(part, progress, patience)
+    try:
+        tiny_imagenet.prepare(archive, target, lambda done, total: progress(done, total, "pictures laid out"))
+    except BadArchive:
+        if not files:
+            archive.unlink()  # the next call is to fetch another, not to take this one again
+        raise
+    if not files:
+        archive.unlink()  # the pictures are all there; the archive can be fetched again
+    origin = str(archive) if files else part.url
+    return [_pictures_row(tiny_imagenet.record_of(target), origin)]
+
+
+def _pictures_row(record: tiny_imagenet.Record, origin: str) -> dict[str, object]:
+    is_official = record.archive_bytes == ARCHIVE_BYTES
+    return {
+        "file": record.archive,
+        "bytes": record.archive_bytes,
+        "sha256": record.archive_sha256,
+        "from": origin,
+        "digest": "the official archive's length" if is_official else "another archive than the official one",
+        "pictures": record.validation + record.training,
+    }
+
+
+def _download(part: Part, progress: Progress, patience: download.Patience) -> None:
+    what = f"bytes of {part.target.name}"
+    done = 0
+
+    def show(came: int, total: int) -> None:
+        nonlocal done
+        done = came
+        progress(came, total or part.about_bytes, what)
+
+    download.download(
+        part.url,
+        part.target,
+        expected=part.expected(),
+        patience=patience,
+        progress=show,
+        wait=lambda sentence: progress(done, part.about_bytes, sentence),
+    )
+
+
+def _brought_checkpoints(spec: ModelSpec, files: Sequence[Path]) -> dict[str, Path]:
+    """The two files of a model among those that somebody has brought, by their names."""
+    names = (spec.backbone_file, spec.head_file)
+    given = [Path(os.path.abspath(os.path.expanduser(file))) for file in files]
+    if len(given) == 1 and given[0].is_dir():
+        given = [given[0] / name for name in names]
+    found = {file.name: file for file in given}
+    if set(found) != set(names):
+        raise InputError(
+            f"{spec.name} is the two files {' and '.join(names)}: name them, or the folder that holds them."
+        )
+    for file in found.values():
+        if not file.is_file():
+            raise InputError(f"{file} is not there: {spec.name} is the two files {' and '.join(names)}.")
+    return found
+
+
+def _copy(source: Path, part: Part, progress: Progress) -> None:
+    """Copy a brought file to its place, checked, whole or not at all."""
+    size_bytes = source.stat().st_size
+    if size_bytes < part.about_bytes:
+        raise InputError(
+            f"{source} has {size_bytes:,} bytes and is not the whole checkpoint, which has more than "
+            f"{part.about_bytes:,}: copy it again."
+        )
+    if wrong := weights.whats_wrong_with(source):
+        raise InputError(f"{source} is no checkpoint: {wrong}.")
+    first_use.check(part.target.name, sha256_of(source))
+    room.check_disk(part.target, size_bytes, f"A copy of {source.name}")
+    writing = part.target.with_name(f".{part.target.name}.copying")
+    try:
+        part.target.parent.mkdir(parents=True, exist_ok=True)
+        with source.open("rb") as reading, writing.open("wb") as out:
+            while block := reading.read(2**22):
+                out.write(block)
+                progress(out.tell(), size_bytes, f"bytes of {source.name}")
+        os.replace(writing, part.target)
+    except OSError as error:
+        raise InputError(f"{part.target} could not be written: {error.strerror or error}.") from error
+    finally:
+        writing.unlink(missing_ok=True)
+
+
+def _noted(file: Path, origin: str) -> dict[str, object]:
+    """A row about a checkpoint that is here; its digest is noted where it is here for the first time."""
+    sha256 = sha256_of(file)
+    known = first_use.noted().get(file.name)
+    noted = first_use.note(file.name, sha256, file.stat().st_size, origin)
+    said = f"as noted on {noted.at[:10]}" if known else "noted now: its source states none"
+    size_bytes = file.stat().st_size
+    return {"file": file.name, "bytes": size_bytes, "sha256": sha256, "from": noted.origin, "digest": said}
+
+
+def verify(name: str, progress: Progress) -> Rows:
+    """Look whether what is here is whole and as it was: a row for each file or set of pictures, with "as it
+    should be" or what is wrong.
+
+    Checkpoints: the digest noted at first use, and every tensor read (torch is imported for that). Pictures:
+    every one decoded, and one digest over all of them. Raises InputError where it is not here."""
+    if name in catalog.datasets():
+        return [_verified_pictures(name, progress)]
+    source = weights.resolve(name)
+    weights.digest(source, sha256_of)  # says what is missing
+    rows: Rows = []
+    for file in source.files:
+        progress(len(rows), len(source.files) + 1, f"reading {file.name}")
+        rows.append(_verified_file(file))
+    progress(len(rows), len(source.files) + 1, "reading every tensor")
+    from vitquant import models
+
+    room.check_memory(name, "state-dict")
+    models.load(source)
+    return rows
+
+
+def _verified_file(file: Path) -> dict[str, object]:
+    sha256 = sha256_of(file)
+    known = first_use.noted().get(file.name)
+    first_use.note(file.name, sha256, file.stat().st_size, str(file))
+    said = f"its digest is the one noted on {known.at[:10]}" if known else "its digest is noted now"
+    return {"what": file.name, "is": f"as it should be: {said}, and every tensor is there", "sha256": sha256}
+
+
+def _verified_pictures(name: str, progress: Progress) -> dict[str, object]:
+    dataset = datasets.open_dataset(name)
+    for done, example in enumerate(dataset.examples):
+        images.open_rgb(dataset.file(example))
+        progress(done + 1, len(dataset.examples), "pictures decoded")
+    digest = datasets.digest(dataset)
+    known = first_use.noted().get(f"{name}/val")
+    first_use.note(f"{name}/val", digest, len(dataset.examples), str(dataset.root))
+    said = f"their digest is the one noted on {known.at[:10]}" if known else "their digest is noted now"
+    return {
+        "what": f"{len(dataset.examples):,} pictures of {name}",
+        "is": f"as it should be: each can be decoded, and {said}",
+        "sha256": digest,
+    }
+
+
+def remove(name: str) -> int:
+    """Delete what was fetched of a name, whole or in part; returns the bytes that it took. What was measured
+    with it stays. Raises InputError where nothing is here, or it is not vitquant's to remove."""
+    found = [file for part in parts(name) for file in (part.target, *download.leftovers(part.target))]
+    taken = sum(file.stat().st_size for file in found if file.is_file())
+    if name == TINY_IMAGENET:
+        target = datasets.folder(name)
+        for folder in (target, target.with_name(f".{target.name}.partial")):
+            taken += size_of(folder)
+            _remove_folder(folder)
+    for file in found:
+        file.unlink(missing_ok=True)
+    if not taken:
+        raise InputError(f"Nothing of {name} is here: there is nothing to remove.")
+    return taken
+
+
+def _remove_folder(folder: Path) -> None:
+    """A folder is gone from its place at once, however long deleting its files takes."""
+    if folder.exists():
+        going = folder.with_name(f".{folder.name}.going")
+        shutil.rmtree(going, ignore_errors=True)
+        os.replace(folder, going)
+        shutil.rmtree(going, ignore_errors=True)
+
+
+def size_of(folder: Path) -> int:
+    """The bytes of every file below a folder, or of a file; 0 where there is none."""
+    if folder.is_file():
+        return folder.stat().st_size
+    total = 0
+    for directory, _, filenames in os.walk(folder):
+        for filename in filenames:
+            total += os.lstat(os.path.join(directory, filename)).st_size
+    return total

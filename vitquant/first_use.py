@@ -1,0 +1,66 @@
+"""The digests of fetched files, noted when each was first here: for files whose source states none.
+
+One readable file, data/fetched.json. A file that later comes with another digest is refused until somebody says
+that the change is meant. Imports no torch.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock
+
+from vitquant import paths
+from vitquant.errors import InputError
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What was noted of a file when it was first here."""
+
+    sha256: str
+    size_bytes: int
+    origin: str  # the address or path that it came from
+    at: str  # ISO time
+
+
+def noted() -> dict[str, Noted]:
+    """Everything noted, by file name. A file that somebody has damaged counts as empty."""
+    try:
+        found = json.loads(_file().read_text(encoding="utf-8"))
+        return {name: Noted(**values) for name, values in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def check(name: str, sha256: str) -> Noted | None:
+    """What was noted of this file, if it has this digest or nothing was noted (then None). Raises InputError
+    where it was another."""
+    before = noted().get(name)
+    if before is not None and before.sha256 != sha256:
+        raise InputError(
+            f"{name} is not what it was: its sha256 is {sha256[:16]}…, and on {before.at[:10]} it was "
+            f"{before.sha256[:16]}… (from {before.origin}). If the change is meant, remove the line of "
+            f"{name} from {_file()} and fetch it again."
+        )
+    return before
+
+
+def note(name: str, sha256: str, size_bytes: int, origin: str) -> Noted:
+    """Note a file that is here for the first time; returns what is noted now. Raises as check does."""
+    _file().parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{_file()}.lock"):
+        if before := check(name, sha256):
+            return before
+        now = Noted(sha256, size_bytes, origin, datetime.now(UTC).isoformat(timespec="seconds"))
+        everything = {one: asdict(known) for one, known in {**noted(), name: now}.items()}
+        writing = _file().with_suffix(".writing")
+        writing.write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")
+        os.replace(writing, _file())
+    return now
+
+
+def _file() -> Path:
+    return paths.data_dir() / "fetched.json"

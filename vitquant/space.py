@@ -1,0 +1,157 @@
+"""What takes space on the disk, and removing it piece by piece: weights, pictures, files made to take away,
+stored runs, and what fetching and training have left. Figures that were measured with a thing outlive it.
+
+Imports no torch.
+"""
+
+import shutil
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitquant import database, exports, fetching, inventory, jobs, paths, registry, runs
+from vitquant.errors import InputError
+from vitquant.inventory import Item
+from vitquant.runs import Run
+from vitquant.units import MB, bytes_words
+
+WEIGHTS, PICTURES, EXPORTS, RUNS, LEFT = "weights", "pictures", "exports", "runs", "left"
+
+TITLES = {
+    WEIGHTS: "Weights",
+    PICTURES: "Pictures",
+    EXPORTS: "Files made to take away",
+    RUNS: "Stored runs",
+    LEFT: "Left over: unfinished downloads, files that were sent, cached features",
+}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Something that can be removed by itself."""
+
+    kind: str  # a key of TITLES
+    key: str  # tells it from the others of its kind: a name, a run's number, a path
+    title: str  # for people
+    size_bytes: int
+    goes: str  # what removing it does, in a sentence
+
+
+def pieces(db: sqlite3.Connection) -> list[Piece]:
+    """Everything of ours that takes space, by kind, the largest first."""
+    found = [_of_item(item) for item in inventory.items() if item.can_be_removed]
+    found += [_of_run(db, run) for run in runs.find(db) if run.is_over]
+    found += [_of_export(run) for run in runs.find(db, kind="export", states=("done",)) if _export_bytes(run)]
+    found += _left()
+    order = list(TITLES)
+    return sorted(found, key=lambda piece: (order.index(piece.kind), -piece.size_bytes))
+
+
+def store_bytes() -> int:
+    """What the store of all results takes, those shipped with the sample included."""
+    file = paths.store_file()
+    return sum(fetching.size_of(file.with_name(file.name + end)) for end in ("", "-wal", "-shm"))
+
+
+def remove(db: sqlite3.Connection, kind: str, key: str) -> str:
+    """Remove a piece; returns what was done, in a sentence. Raises InputError where it is not there or in
+    use."""
+    if kind in (WEIGHTS, PICTURES):
+        return remove_named(key)
+    if kind == RUNS:
+        jobs.forget(db, _number(key))
+        return f"Forgot run {key}."
+    if kind == EXPORTS:
+        for row in runs.get(db, _number(key)).result or []:
+            exports.forget(row)
+        return f"Removed the file of run {key}; what was measured of it stays."
+    if key not in [piece.key for piece in _left()]:
+        raise InputError(f"{key} is not there any more.")
+    place = paths.data_dir() / key
+    taken = fetching.size_of(place)
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    return f"Removed {key}, which took {bytes_words(taken, MB)}."
+
+
+def remove_named(name: str) -> str:
+    """Remove a model's weights or a dataset's pictures; returns what was done, in a sentence.
+
+    What somebody has added is only forgotten: their files stay where they are, unless they are copies that were
+    made here. Raises InputError where it is not here, or an errand is about it.
+    """
+    with database.opened() as db:
+        under_way = runs.find(db, states=("queued", "running"), errands=True)
+        if name in [run.request["name"] for run in under_way]:
+            raise InputError(f"An errand about {name} is under way: cancel it first.")
+    taken = fetching.remove(name)
+    return f"Removed {name}, which took {bytes_words(taken, MB)}."
+
+
+def what_goes(item: Item) -> str:
+    """What removing something does, in a sentence."""
+    if item.name in registry.entries(registry.DATASETS):
+        return f"Forgets {item.name}. Your pictures stay where they are, unless they were copied here."
+    if item.name in registry.entries(registry.MODELS):
+        return f"Forgets {item.name}. Your files stay where they are; a head that was trained here is deleted."
+    if item.kind == inventory.MODEL:
+        return (
+            f"Deletes {bytes_words(item.disk_bytes, MB)} from Torch Hub's cache, which other programs on this "
+            "machine use, too."
+        )
+    return f"Deletes {bytes_words(item.disk_bytes, MB)}: the pictures of {item.name}."
+
+
+def _of_item(item: Item) -> Piece:
+    kind = WEIGHTS if item.kind == inventory.MODEL else PICTURES
+    return Piece(kind, item.name, item.title, item.disk_bytes, what_goes(item))
+
+
+def _of_run(db: sqlite3.Connection, run: Run) -> Piece:
+    [beside] = db.execute(
+        "SELECT coalesce(sum(length(content)), 0) FROM attachments WHERE run_id = ?", (run.id,)
+    ).fetchone()
+    [row] = db.execute("SELECT coalesce(length(result), 0) FROM runs WHERE id = ?", (run.id,)).fetchone()
+    answers = 0
+    for key in run.identity.get("series", {}).values():
+        [of_series] = db.execute(
+            "SELECT coalesce(sum(length(logits)), 0) FROM logits JOIN series ON id = series_id WHERE key = ?",
+            (key,),
+        ).fetchone()
+        answers += of_series
+    on = run.request.get("dataset") or ""
+    variants = ", ".join(run.request["variants"])
+    title = f"run {run.id}: {run.kind} of {run.request['model']}, {variants}{' on ' + on if on else ''}"
+    goes = "Forgets its figures" + (" and the answers that no other run rests on." if answers else ".")
+    return Piece(RUNS, str(run.id), title, beside + row + answers, goes)
+
+
+def _export_bytes(run: Run) -> int:
+    return sum(fetching.size_of(file) for row in run.result or [] if (file := exports.file_of(row)))
+
+
+def _of_export(run: Run) -> Piece:
+    names = ", ".join(Path(row["file"]).name for row in run.result or [])
+    goes = "Deletes the file; what was measured of it stays, and it can be made again."
+    return Piece(EXPORTS, str(run.id), names, _export_bytes(run), goes)
+
+
+def _left() -> list[Piece]:
+    """What fetching and training have left below the data folder, by its path there."""
+    found = []
+    for folder in ("downloads", "own/features"):
+        place = paths.data_dir() / folder
+        if not place.is_dir():
+            continue
+        for entry in sorted(place.iterdir()):
+            if entry.name.endswith(".lock"):
+                continue
+            key = entry.relative_to(paths.data_dir()).as_posix()
+            goes = "Deletes it; it comes again when it is needed."
+            found.append(Piece(LEFT, key, key, fetching.size_of(entry), goes))
+    return found
+
+
+def _number(key: str) -> int:
+    if not (key.isascii() and key.isdigit()):
+        raise InputError(f"There is no run {key!r}.")
+    return int(key)
