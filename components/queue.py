@@ -172,10 +172,18 @@ def title(run: Run) -> str:
     )
 
 
+def _name(run: Run) -> str:
+    """A run as its box begins."""
+    if run.kind in runs.ERRANDS:
+        words = title(run)
+        return f"**{words[0].upper()}{words[1:]}**"
+    return f"**Run {run.id}** · {title(run)}"
+
+
 def _under_way(run: Run) -> None:
     with st.container(border=True, key=f"run-{run.id}"):
         words, button = st.columns([5, 1], vertical_alignment="center")
-        words.markdown(f"**Run {run.id}** · {title(run)}")
+        words.markdown(_name(run))
         if not readonly.is_on():
             button.button(
                 "Cancel",
@@ -247,7 +255,7 @@ def _stopped(run: Run) -> None:
         words, buttons = st.columns([5, 2], vertical_alignment="center")
         far = f", {run.done / run.total:.0%} done" if run.total else ""
         state = "has failed" if run.state == "failed" else f"is {run.state}"
-        words.markdown(f"**Run {run.id}** {state}{far} · {title(run)}")
+        words.markdown(f"{_name(run)} {state}{far}")
         if run.message:
             words.caption(run.message)
         if readonly.is_on():

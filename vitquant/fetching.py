@@ -234,8 +234,15 @@ def verify(name: str, progress: Progress) -> Rows:
 
     Checkpoints: the digest noted at first use, and every tensor read (torch is imported for that). Pictures:
     every one decoded, and one digest over all of them. Raises InputError where it is not here."""
+    rows: Rows = []
     if name in catalog.datasets():
-        return [_verified_pictures(name, progress)]
+        rows.append(_verified_pictures(name, progress))
+    if name in catalog.models() or not rows:
+        rows += _verified_model(name, progress)
+    return rows
+
+
+def _verified_model(name: str, progress: Progress) -> Rows:
     source = weights.resolve(name)
     weights.digest(source, sha256_of)  # says what is missing
     rows: Rows = []

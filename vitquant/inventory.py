@@ -79,7 +79,7 @@ def _dataset(spec: DatasetSpec) -> Item:
             sum(fetching.size_of(folder) for folder in folders),
             str(paths.sample_dir()),
             SAMPLE_LICENCE,
-            facts={"pictures": f"{spec.pictures:,} of {spec.classes} classes"},
+            facts={"pictures": f"{spec.pictures:,} pictures of {spec.classes} classes"},
         )
     if spec.is_own:
         return _own_dataset(spec)
@@ -91,14 +91,14 @@ def _tiny_imagenet(spec: DatasetSpec) -> Item:
     fetched = download.partial_bytes(part.target) + fetching.size_of(part.target)
     root = datasets.folder(spec.name)
     digests: tuple[tuple[str, str], ...] = ()
-    facts = {"pictures": f"{spec.pictures:,} of {spec.classes} classes"}
+    facts = {"pictures": f"{spec.pictures:,} pictures of {spec.classes} classes"}
     problem = None
     if root.exists():
         try:
             record = tiny_imagenet.record_of(root)
             digests = ((f"{record.archive} ({record.archive_bytes:,} bytes)", record.archive_sha256),)
             facts = {
-                "pictures": f"{record.validation:,} to evaluate on and {record.training:,} for training, of "
+                "pictures": f"{record.validation:,} pictures to evaluate on, {record.training:,} for training, "
                 f"{record.classes} classes",
                 "laid out": record.prepared_at,
             }
@@ -140,7 +140,7 @@ def _own_dataset(spec: DatasetSpec) -> Item:
         OWN_LICENCE,
         can_be_removed=True,
         problem=None if is_here else f"Its pictures are gone: {spec.root} is not there.",
-        facts={"pictures": f"{spec.pictures:,} of {spec.classes} classes, {labels}"},
+        facts={"pictures": f"{spec.pictures:,} pictures of {spec.classes} classes, {labels}"},
     )
 
 

@@ -57,7 +57,7 @@ def remove_button(item: Item, *, is_busy: bool) -> None:
         st.markdown(f"{space.what_goes(item)} What was measured with it stays, and is still shown.")
         st.button(
             "Yes, remove it",
-            key=f"remove-{item.name}",
+            key=f"remove-{item.kind}-{item.name}",
             type="primary",
             on_click=do,
             args=(lambda: space.remove_named(item.name),),

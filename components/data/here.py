@@ -47,7 +47,7 @@ def _newest_of_each(db: sqlite3.Connection) -> dict[str, Run]:
 
 
 def _item(item: Item, verified: Run | None, *, is_busy: bool) -> None:
-    with st.container(border=True, key=f"item-{item.name}"):
+    with st.container(border=True, key=f"item-{item.kind}-{item.name}"):
         words, buttons = st.columns([5, 3], vertical_alignment="center")
         with words:
             st.markdown(f"**{item.title}** {_STATES[item.state]}  \n{_in_brief(item)}")
@@ -80,7 +80,7 @@ def _buttons(item: Item, *, is_busy: bool) -> None:
     if item.can_be_fetched:
         st.button(
             "Go on" if item.fetched_bytes else "Fetch",
-            key=f"fetch-{name}",
+            key=f"fetch-{item.kind}-{name}",
             icon=":material/download:",
             type="primary",
             disabled=is_busy,
@@ -92,7 +92,7 @@ def _buttons(item: Item, *, is_busy: bool) -> None:
     if item.state == "here":
         st.button(
             "Verify",
-            key=f"verify-{name}",
+            key=f"verify-{item.kind}-{name}",
             icon=":material/fact_check:",
             disabled=is_busy,
             help="Reads everything and compares digests.",
@@ -109,13 +109,13 @@ def _from_elsewhere(item: Item) -> None:
     what = "the archive" if item.kind == inventory.DATASET else "the two checkpoint files"
     mirror = st.text_input(
         "A mirror's address",
-        key=f"mirror-{name}",
+        key=f"mirror-{item.kind}-{name}",
         placeholder="https://mirror.example/files",
         help="What stands before the file's name there. The settings can name one for everything.",
     )
     st.button(
         "Fetch from this mirror",
-        key=f"mirrored-{name}",
+        key=f"mirrored-{item.kind}-{name}",
         disabled=not mirror,
         on_click=queue.start,
         args=(FetchRequest(name, mirror=mirror.strip()),),
@@ -129,26 +129,26 @@ def _from_elsewhere(item: Item) -> None:
         st.code(file, language=None, wrap_lines=True)
     path = st.text_input(
         "Path of the file" if item.kind == inventory.DATASET else "Folder that holds the two files",
-        key=f"path-{name}",
+        key=f"path-{item.kind}-{name}",
         placeholder="/media/stick/" + ("tiny-imagenet-200.zip" if item.kind == inventory.DATASET else ""),
     )
     st.button(
         "Take what lies there",
-        key=f"brought-{name}",
+        key=f"brought-{item.kind}-{name}",
         disabled=not path,
         on_click=queue.start,
         args=(FetchRequest(name, files=(path.strip(),)),),
     )
     uploaded = st.file_uploader(
         f"Or send {what} from the machine that you look at this with (up to {UPLOAD_MB} MB a file)",
-        key=f"upload-{name}",
+        key=f"upload-{item.kind}-{name}",
         accept_multiple_files=item.kind == inventory.MODEL,
         max_upload_size=UPLOAD_MB,
     )
     files = uploaded if isinstance(uploaded, list) else [uploaded] if uploaded else []
     st.button(
         "Take what I sent",
-        key=f"sent-{name}",
+        key=f"sent-{item.kind}-{name}",
         disabled=not files,
         on_click=_take_sent,
         args=(name, files),

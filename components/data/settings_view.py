@@ -2,50 +2,50 @@
 
 import sqlite3
 
-import pandas as pd
 import streamlit as st
 
 from vitquant import machine, paths, settings
 from vitquant.errors import InputError
-
-_ORIGINS = {"environment": "environment", "file": "the file", "usual": "not set"}
+from vitquant.settings import Setting
 
 
 def show(db: sqlite3.Connection) -> None:
-    rows = []
-    for name, setting in settings.SETTINGS.items():
-        try:
-            chosen = settings.chosen(name)
-            value = setting.usual if chosen.value is None else str(chosen.value)
-            origin = _ORIGINS[chosen.origin]
-        except InputError as error:
-            value, origin = str(error), "cannot be"
-        rows.append(
-            {
-                "setting": name,
-                "what holds": value,
-                "said by": origin,
-                "what it is": setting.meaning,
-                "environment": setting.variable,
-            }
-        )
+    there = "" if settings.file().is_file() else " (which is not there yet)"
     st.markdown(
-        f"A line for each that you want otherwise, in `{settings.file()}`"
-        + ("" if settings.file().is_file() else " (which is not there yet)")
-        + "; an environment variable overrides its line. A running dashboard follows the file at once."
+        f"A line for each thing that you want otherwise, in `{settings.file()}`{there}; an environment variable "
+        "overrides its line. A running dashboard follows the file at once."
     )
-    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", row_height=60)
-    st.caption("To begin with, take what you need of this:")
-    lines = [f"# {s.meaning}\n# {s.example}" for s in settings.SETTINGS.values()]
-    st.code("\n".join(lines), language="toml", wrap_lines=True)
+    for setting in settings.SETTINGS.values():
+        _setting(setting)
+    with st.expander("A file to begin with", icon=":material/edit_note:"):
+        lines = [f"# {one.meaning}\n# {one.example}\n" for one in settings.SETTINGS.values()]
+        st.code("\n".join(lines), language="toml", wrap_lines=True)
     st.subheader("Where things are", anchor=False)
     places = {
-        "pictures and results": paths.data_dir(),
-        "the store of results": paths.store_file(),
-        "Torch Hub's checkpoints ($TORCH_HOME, as torch has it)": paths.hub_checkpoints_dir(),
-        "the sample": paths.sample_dir(),
+        "Pictures and results": paths.data_dir(),
+        "The store of results": paths.store_file(),
+        "Torch Hub's checkpoints, where torch itself keeps them (`$TORCH_HOME`)": paths.hub_checkpoints_dir(),
+        "The sample": paths.sample_dir(),
     }
     st.markdown("\n".join(f"- {what}: `{place}`" for what, place in places.items()))
-    st.markdown(
+    st.caption(
         f"This machine: {machine.machine_name()}; measurements take {machine.default_threads()} of its cores."
     )
+
+
+def _setting(setting: Setting) -> None:
+    with st.container(border=True, key=f"setting-{setting.name}"):
+        try:
+            chosen = settings.chosen(setting.name)
+        except InputError as error:
+            st.markdown(f"**{setting.name}**")
+            st.error(str(error), icon=":material/error:")
+            return
+        said = {
+            "environment": f"`{setting.variable}` in the environment",
+            "file": "the file",
+            "usual": "nobody: this is as usual",
+        }
+        holds = setting.usual if chosen.value is None else f"`{chosen.value}`"
+        st.markdown(f"**{setting.name}**: {holds}  \n{setting.meaning}")
+        st.caption(f"Said by {said[chosen.origin]}. In the file: `{setting.example}`; or `{setting.variable}`.")
