@@ -1,0 +1,155 @@
+"""The Data page: what is here and what is not, fetching, removing, settings, what takes space."""
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests import drawn
+from tests.pages.helpers import LATENCY, LATENCY_ROWS, SIZE, SIZE_ROWS, store_run, text_of, visit
+from vitquant import accuracy, database, datasets, paths, runs
+from vitquant.errands import FetchRequest, VerifyRequest
+from vitquant.runs import Run
+
+SMALL = "dinov2_vits14_lc"
+
+
+@pytest.fixture(autouse=True)
+def places(data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+
+def view(name: str = "here") -> AppTest:
+    return visit("data", view=name)
+
+
+def keys(at: AppTest) -> set[str]:
+    return {str(button.key) for button in at.button}
+
+
+def queued() -> list[Run]:
+    with database.opened() as db:
+        return runs.find(db, states=("queued",), errands=True)
+
+
+def test_everything_there_is_is_listed_with_its_source_and_licence() -> None:
+    at = view()
+    said = text_of(at)
+    for words in (
+        "Tiny-ImageNet, validation",
+        "248 MB to fetch",
+        "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        "DINOv2 ViT-g/14 with registers",
+        "about 4,577 MB to fetch",
+        "Apache License 2.0",
+        "non-commercial research",
+    ):
+        assert words in said
+    assert "90528d7ca1a48142e341f4ef8d21d0de" in "".join(str(code.value) for code in at.code)
+    assert f"verify-model-{SMALL}" not in keys(at)
+
+
+def test_a_click_fetches_and_the_button_waits_meanwhile() -> None:
+    at = view()
+    at.button(key="fetch-dataset-tiny-imagenet").click().run()
+    [run] = queued()
+    assert (run.kind, run.request["name"]) == ("fetch", "tiny-imagenet")
+    assert at.button(key="fetch-dataset-tiny-imagenet").disabled
+    assert "Fetching tiny-imagenet" in text_of(at)
+    assert not at.button(key=f"fetch-model-{SMALL}").disabled
+
+
+def test_a_mirror_and_a_brought_file_are_taken() -> None:
+    at = view()
+    at.text_input(key=f"mirror-model-{SMALL}").set_value("https://mirror.example/files").run()
+    at.button(key=f"mirrored-model-{SMALL}").click().run()
+    assert queued()[0].request["mirror"] == "https://mirror.example/files"
+    at.text_input(key="path-dataset-tiny-imagenet").set_value("/media/stick/tiny.zip").run()
+    at.button(key="brought-dataset-tiny-imagenet").click().run()
+    assert queued()[0].request["files"] == ["/media/stick/tiny.zip"]
+
+
+def test_a_download_under_way_shows_how_far_it_is() -> None:
+    run = store_run(FetchRequest("tiny-imagenet"), [], state="running")
+    with database.opened() as db:
+        runs.report(db, run.id, 124_000_000, 248_000_000, "bytes of tiny-imagenet-200.zip")
+        db.execute("UPDATE runs SET process_id = ?, process_started = ?", _this_process())
+    at = view()
+    [progress] = at.get("progress")
+    assert progress.proto.text.startswith("124.0 of 248.0 MB of tiny-imagenet-200.zip")
+
+
+def _this_process() -> tuple[int, float]:
+    import os
+
+    import psutil
+
+    return os.getpid(), psutil.Process().create_time()
+
+
+def test_one_that_stopped_says_why_and_can_go_on() -> None:
+    run = store_run(FetchRequest("tiny-imagenet"), [], state="failed")
+    at = view()
+    assert "has failed" in text_of(at) and "Cut short." in text_of(at)
+    at.button(key=f"continue-{run.id}").click().run()
+    assert [again.id for again in queued()] == [run.id]
+
+
+def test_errands_are_no_results(plan: accuracy.Plan) -> None:
+    store_run(FetchRequest("tiny-imagenet"), [{"file": "x"}])
+    store_run(VerifyRequest("tiny-imagenet"), [{"what": "10 pictures", "is": "as it should be", "sha256": "0"}])
+    for page in ("overview", "benchmark", "size"):
+        visit(page)
+    assert "10 pictures as it should be" in text_of(view())
+
+
+def test_pictures_are_removed_after_a_second_thought_and_their_figures_stay(plan: accuracy.Plan) -> None:
+    (paths.data_dir() / drawn.DATASET / "prepared.json").write_text("{}")
+    at = view()
+    at.button(key=f"remove-dataset-{drawn.DATASET}").click().run()
+    assert f"Removed {drawn.DATASET}" in "".join(str(one.value) for one in at.success)
+    assert not datasets.is_here(drawn.DATASET)
+    said = text_of(visit("overview"))
+    assert "qint8" in said
+
+
+def test_what_is_in_use_is_not_removed(plan: accuracy.Plan) -> None:
+    store_run(VerifyRequest(drawn.DATASET), [], state="queued")
+    at = view("space")
+    at.button(key=f"remove-pictures-{drawn.DATASET}").click().run()
+    assert "is under way: cancel it first" in "".join(str(one.value) for one in at.error)
+    assert datasets.is_here(drawn.DATASET)
+
+
+def test_stored_runs_are_listed_and_removed_one_by_one() -> None:
+    run, other = store_run(SIZE, SIZE_ROWS), store_run(LATENCY, LATENCY_ROWS)
+    at = view("space")
+    assert f"run {run.id}: size of {drawn.MODEL}" in text_of(at)
+    at.button(key=f"remove-runs-{run.id}").click().run()
+    with database.opened() as db:
+        assert [left.id for left in runs.find(db)] == [other.id]
+    assert f"Forgot run {run.id}." in "".join(str(one.value) for one in at.success)
+
+
+def test_settings_are_shown_with_what_holds_and_who_said_so(
+    no_settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_settings.write_text('threads = 1\nmirror = "http://one.example"\n')
+    monkeypatch.setenv("VITQUANT_MIRROR", "http://two.example")
+    said = text_of(view("settings"))
+    assert "**threads**: `1`" in said and "**mirror**: `http://two.example`" in said
+    assert "`VITQUANT_MIRROR` in the environment" in said and str(no_settings) in said
+
+
+def test_a_setting_that_cannot_be_is_a_sentence_on_every_page(no_settings: Path) -> None:
+    no_settings.write_text("threads = 0\n")
+    at = view("settings")
+    assert any("is not a whole number" in str(one.value) for one in at.error)
+
+
+def test_read_only_nothing_can_be_fetched_or_removed(
+    plan: accuracy.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITQUANT_READONLY", "1")
+    for name in ("here", "space"):
+        assert not [key for key in keys(view(name)) if key.startswith(("fetch", "verify", "remove"))]

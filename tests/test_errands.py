@@ -1,0 +1,143 @@
+"""Errands in the queue: beside measurements, waiting while times are taken, going on where they were."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.loopback import Fault, Site, serving
+from tests.test_prepare import contents, pack
+from vitquant import database, datasets, errands, fetching, jobs, paths, runs
+from vitquant.errands import FetchRequest, VerifyRequest
+from vitquant.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("data_dir")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with serving({fetching.ARCHIVE: pack(tmp_path / "archive.zip", contents())}) as site:
+        yield site
+
+
+def test_an_errand_goes_on_beside_a_measurement(site: Site) -> None:
+    with jobs._alone(jobs.MEASURING, None), database.opened() as db:  # somebody measures
+        rows = jobs.run_here(db, FetchRequest("tiny-imagenet", mirror=site.address))
+    assert rows[0]["pictures"] == 18
+    assert datasets.is_here("tiny-imagenet")
+
+
+def test_a_second_errand_waits_for_the_first_and_says_so(site: Site) -> None:
+    said: list[str] = []
+    done = threading.Event()
+
+    def second() -> None:
+        with database.opened() as db:
+            jobs.run_here(db, FetchRequest("tiny-imagenet", mirror=site.address), on_wait=_note)
+        done.set()
+
+    waits = threading.Event()
+
+    def _note(sentence: str) -> None:
+        said.append(sentence)
+        waits.set()
+
+    with jobs._alone(jobs.ERRANDS, None):
+        threading.Thread(target=second, daemon=True).start()
+        assert waits.wait(30)
+        assert not done.is_set()
+    assert done.wait(30)
+    assert said == ["Another errand is under way on this machine: waiting for it to end."]
+
+
+def test_an_errand_waits_while_times_are_taken(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "LOOK_FOR_QUIET_EVERY_S", 0.01)
+    done = threading.Event()
+
+    def fetch() -> None:
+        with database.opened() as db:
+            jobs.run_here(db, FetchRequest("tiny-imagenet", mirror=site.address))
+        done.set()
+
+    def waits() -> bool:
+        with database.opened() as db:
+            found = runs.find(db, states=("running",), errands=True)
+        return any(run.message == "waits: times are being taken" for run in found)
+
+    with jobs.quiet():
+        threading.Thread(target=fetch, daemon=True).start()
+        until = threading.Event()
+        for _ in range(3000):
+            if waits():
+                break
+            until.wait(0.01)
+        assert waits() and not done.is_set()
+    assert done.wait(30)
+
+
+def test_a_failed_errand_keeps_its_sentence_and_goes_on_by_the_same_command(site: Site) -> None:
+    site.faults[fetching.ARCHIVE] = [Fault(status=403)]
+    request = FetchRequest("tiny-imagenet", mirror=site.address)
+    with database.opened() as db:
+        with pytest.raises(InputError, match="403"):
+            jobs.run_here(db, request)
+        [failed] = runs.find(db, states=("failed",), errands=True)
+        assert "answers 403" in failed.message
+        assert runs.find(db) == []  # no measurement
+        jobs.run_here(db, request)
+        [again] = runs.find(db, states=("done",), errands=True)
+        assert again.id == failed.id
+
+
+def test_the_queue_carries_errands_out_by_itself(site: Site) -> None:
+    with database.opened() as db:
+        run = jobs.start(db, FetchRequest("tiny-imagenet", mirror=site.address))
+    jobs.dispatch(jobs.ERRANDS)  # the detached one may have been quicker
+    with database.opened() as db:
+        until = threading.Event()
+        for _ in range(3000):
+            if runs.get(db, run.id).is_over:
+                break
+            until.wait(0.02)
+        assert runs.get(db, run.id).state == "done"
+    assert datasets.is_here("tiny-imagenet")
+
+
+def test_a_name_that_cannot_be_fetched_is_refused_before_it_is_queued() -> None:
+    with database.opened() as db:
+        with pytest.raises(InputError, match="no model or dataset to fetch called 'nothing'"):
+            jobs.start(db, FetchRequest("nothing"))
+        assert runs.find(db, errands=True) == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (FetchRequest("tiny-imagenet"), "fetching tiny-imagenet"),
+        (FetchRequest("tiny-imagenet", mirror="http://m"), "fetching tiny-imagenet from http://m"),
+        (VerifyRequest("sample"), "verifying sample"),
+    ],
+)
+def test_an_errand_says_what_it_is(request_: errands.Errand, words: str) -> None:
+    from vitquant.request import to_plain
+
+    assert errands.title(request_.kind, to_plain(request_)) == words
+
+
+def cli(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "vitquant", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_terminal_fetches_verifies_and_removes(site: Site) -> None:
+    done = cli("fetch", "tiny-imagenet", "--mirror", site.address)
+    assert done.returncode == 0 and "another archive than the official one" in done.stdout
+    assert "each can be decoded" in cli("verify", "tiny-imagenet").stdout
+    assert "Removed tiny-imagenet" in cli("remove", "tiny-imagenet").stdout
+    refused = cli("remove", "tiny-imagenet")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert not (paths.data_dir() / "tiny-imagenet").exists()
