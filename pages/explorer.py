@@ -70,12 +70,14 @@ def _no_pictures(chosen: Choices) -> None:
     st.subheader("No pictures yet", anchor=False)
     st.markdown(
         "Look at pictures, and see what each quantized version of a vision transformer still recognises. "
-        f"One line in the project's folder brings {spec.pictures:,} pictures of {spec.classes} kinds in, from "
-        "the archive `tiny-imagenet-200.zip` "
-        "([from Stanford](http://cs231n.stanford.edu/tiny-imagenet-200.zip)):"
+        f"{spec.title} has {spec.pictures:,} pictures of {spec.classes} kinds. One line in the project's "
+        "folder "
+        "brings them here, as the page Data and models does by a click:"
     )
     st.code(spec.how_to_get, language="bash")
-    st.button("Look again", icon=":material/refresh:")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Look again", icon=":material/refresh:")
+        st.page_link("pages/data.py", label="Data and models", icon=":material/database:")
 
 
 def _asked_picture(db: sqlite3.Connection, chosen: Choices) -> Picture | None:

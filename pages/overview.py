@@ -71,7 +71,7 @@ def _nothing_yet(db: sqlite3.Connection, chosen: Choices) -> None:
             icon=":material/play_arrow:",
         )
     else:
-        st.caption(f"{chosen.subject.dataset} is not here: the Explorer page says how to bring it in.")
+        st.caption(f"{chosen.subject.dataset} is not here: the page Data and models can bring it in.")
 
 
 # The healthy model beside it

@@ -305,7 +305,7 @@ def test_the_command_refuses_nonsense_with_a_sentence(data_dir: Path) -> None:
     assert "take 70 or 84" in vitquant(*words, "--image-size", "71", status=2).stderr
     assert "--variants" in vitquant(*words, "--variants", "qint8", status=2).stderr
     done = vitquant("benchmark", "bits", "--dataset", "tiny-imagenet", status=2)
-    assert "prepare tiny-imagenet" in done.stderr
+    assert "fetch tiny-imagenet" in done.stderr
     assert imported_nothing_heavy(done)
 
 

@@ -306,7 +306,7 @@ def test_ctrl_c_keeps_what_was_measured(with_pictures: Path) -> None:
 
 def test_accuracy_without_the_dataset_says_how_to_bring_it(data_dir: Path) -> None:
     done = vitquant(*ACCURACY, status=2)
-    assert "python -m vitquant prepare tiny-imagenet --archive" in done.stderr
+    assert "python -m vitquant fetch tiny-imagenet" in done.stderr
     assert "tiny-imagenet" in vitquant("benchmark", "accuracy", "--dataset", "imagenette", status=2).stderr
 
 

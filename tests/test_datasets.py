@@ -90,7 +90,7 @@ def test_opening_ten_thousand_pictures_is_quick(tiny_imagenet: Path, monkeypatch
 
 def test_a_dataset_that_is_not_here_says_how_to_get_it(data_dir: Path) -> None:
     assert not datasets.is_here("tiny-imagenet")
-    with pytest.raises(InputError, match="python -m vitquant prepare tiny-imagenet --archive"):
+    with pytest.raises(InputError, match="python -m vitquant fetch tiny-imagenet"):
         open_dataset("tiny-imagenet")
     with pytest.raises(InputError, match="tiny-imagenet"):
         open_dataset("tinyimagenet")

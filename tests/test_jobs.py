@@ -184,7 +184,7 @@ def test_a_run_that_fails_keeps_the_sentence(db: sqlite3.Connection, data_dir: P
         (data_dir / "tiny-imagenet").unlink()
     failed = until(db, run, is_over)
     assert failed.state == "failed"
-    assert "prepare tiny-imagenet" in failed.message
+    assert "fetch tiny-imagenet" in failed.message
 
 
 def test_nothing_is_measured_while_another_measures(db: sqlite3.Connection, data_dir: Path) -> None:

@@ -213,7 +213,7 @@ DATASETS: dict[str, DatasetSpec] = {
             title="Tiny-ImageNet, validation",
             pictures=10_000,
             classes=200,
-            how_to_get=".venv/bin/python -m vitquant prepare tiny-imagenet --archive tiny-imagenet-200.zip",
+            how_to_get=".venv/bin/python -m vitquant fetch tiny-imagenet",
         ),
     ]
 }

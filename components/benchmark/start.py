@@ -65,7 +65,7 @@ def form(db: sqlite3.Connection, chosen: Choices, kind_shown: str, *, nothing_ye
 
 def _accuracy(chosen: Choices, variants: tuple[str, ...]) -> Request:
     if not chosen.pictures_here:
-        raise InputError(f"{chosen.subject.dataset} is not here: the Explorer page says how to bring it in.")
+        raise InputError(f"{chosen.subject.dataset} is not here: the page Data and models can bring it in.")
     left, right = st.columns(2, vertical_alignment="bottom")
     how_many = left.radio(
         "Pictures",

@@ -216,7 +216,7 @@ def _requests(
             requests.append(choices.first_accuracy_request(db, looked_at))
         else:
             why_not.append(
-                f"The accuracy needs the pictures of {subject.dataset}: the Explorer page says how to bring "
+                f"The accuracy needs the pictures of {subject.dataset}: the page Data and models can bring "
                 "them in."
             )
     return requests, why_not

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.browser
 slow = pytest.mark.slow
 
 Serve = Callable[[], Server]
-PATHS = ("", "explorer", "benchmark", "size", "diagnosis")
+PATHS = ("", "explorer", "benchmark", "size", "diagnosis", "data")
 TOP5_OF_ALL = 5 * len(READY)
 """Rows on the page of a picture that every variant has answered."""
 
@@ -167,7 +167,7 @@ def test_nothing_is_asked_of_the_network(page: Page, filled: Server) -> None:
 def test_a_start_without_pictures_says_how_to_bring_them_in(page: Page, no_sample: Path, serve: Serve) -> None:
     server = serve()
     visit(page, server)
-    expect(page.get_by_test_id("stCode")).to_contain_text("python -m vitquant prepare tiny-imagenet")
+    expect(page.get_by_test_id("stCode")).to_contain_text("python -m vitquant fetch tiny-imagenet")
     for path in PATHS:
         visit(page, server, path)
         expect_no_error(page)

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from components.queue import Pace, duration
 from tests import drawn
 from tests.conftest import ROOT
+from tests.loopback import serving
 from tests.pages.helpers import (
     MEASURED,
     READY,
@@ -45,12 +46,11 @@ def test_without_pictures_one_line_says_how_to_bring_them_in_and_that_line_works
     data_dir: Path, shared: Path, tmp_path: Path
 ) -> None:
     [code] = visit().code
-    assert code.value == ".venv/bin/python -m vitquant prepare tiny-imagenet --archive tiny-imagenet-200.zip"
-    (tmp_path / "tiny-imagenet-200.zip").symlink_to(shared / "tiny-imagenet-200-val.zip")
+    assert code.value == ".venv/bin/python -m vitquant fetch tiny-imagenet"
     command = code.value.replace(".venv/bin/python", sys.executable).split()
-    subprocess.run(
-        command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "VITQUANT_DATA": str(data_dir)}, check=True
-    )
+    with serving({"tiny-imagenet-200.zip": shared / "tiny-imagenet-200-val.zip"}) as site:
+        places = {"PYTHONPATH": str(ROOT), "VITQUANT_DATA": str(data_dir), "VITQUANT_MIRROR": site.address}
+        subprocess.run(command, cwd=tmp_path, env=places, check=True)
     assert len(opened(visit())) == browse.PAGE
 
 
