@@ -7,7 +7,7 @@ import streamlit as st
 
 from components import choices, queue
 from components.choices import Choices
-from vitquant import wording
+from vitquant import gallery, wording
 from vitquant.gallery import AnswerSet
 from vitquant.request import Request
 from vitquant.runs import Run
@@ -74,6 +74,13 @@ def stale(changes: Mapping[str, Sequence[str]], again: Request | None = None) ->
     for name, changed in changes.items():
         by_change.setdefault(tuple(changed), []).append(name)
     for changed, names in by_change.items():
+        if all(change.endswith(gallery.GONE) for change in changed):
+            gone = " and ".join(change.removesuffix(gallery.GONE) for change in changed)
+            st.info(
+                f"**{gone[0].upper()}{gone[1:]} are gone.** What was measured with them is shown all the same.",
+                icon=":material/folder_off:",
+            )
+            continue
         st.warning(
             f"**Stale: {', '.join(names)}.** Changed since this was measured: {'; '.join(changed)}. "
             + ("" if again else "Measure again on the Benchmark page to compare."),

@@ -75,6 +75,9 @@ class AnswerSet:
         return {name: series.id for name, series in self.series.items()}
 
 
+GONE = ", which are no longer here"
+"""How a change ends whose cause is that something was removed."""
+
 # What is here, and what it was measured under
 
 
@@ -214,7 +217,7 @@ def changes(identity: Identity, today: Conditions) -> tuple[str, ...]:
         if recipe.uses_engine:
             then_now += _change("the engine", identity.engine, today.engine)
     if today.dataset_digest is None:
-        then_now.append(f"the pictures of {identity.dataset}, which are no longer here")
+        then_now.append(f"the pictures of {identity.dataset}{GONE}")
     elif identity.dataset_digest != today.dataset_digest:
         then_now.append(f"the pictures of {identity.dataset}")
     then_now += _weights_change(identity.weights_digest, today)
@@ -265,7 +268,7 @@ def _calibration_change(variant: str, then: str, today: Conditions) -> list[str]
 
 def _weights_change(then: str | None, today: Conditions) -> list[str]:
     if today.weights_digest is None:
-        return ["the weights, which are no longer here"]
+        return [f"the weights{GONE}"]
     return [] if then == today.weights_digest else ["the content of the weights"]
 
 

@@ -109,8 +109,11 @@ def test_pictures_are_removed_after_a_second_thought_and_their_figures_stay(plan
     at.button(key=f"remove-dataset-{drawn.DATASET}").click().run()
     assert f"Removed {drawn.DATASET}" in "".join(str(one.value) for one in at.success)
     assert not datasets.is_here(drawn.DATASET)
-    said = text_of(visit("overview"))
-    assert "qint8" in said
+    for page in ("overview", "explorer", "benchmark"):
+        said = text_of(visit(page))
+        assert f"**The pictures of {drawn.DATASET} are gone.** What was measured with them is shown" in said
+        assert "Stale" not in said
+    assert "93.3%" in text_of(visit("benchmark"))
 
 
 def test_what_is_in_use_is_not_removed(plan: accuracy.Plan) -> None:
