@@ -66,6 +66,7 @@ SHOTS = (
     ("follow.png", "diagnosis?view=follow&picture={broken}", 1280, "dark"),
     ("cures.png", "diagnosis?view=cures", 1280, "light"),
     ("cures-phone.png", "diagnosis?view=cures", 390, "dark"),
+    ("data.png", "data", 1280, "light"),
 )
 
 
