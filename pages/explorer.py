@@ -358,7 +358,7 @@ def _summary(name: str) -> str | None:
 
 
 def _root(chosen: Choices) -> Path:
-    return datasets.folder(chosen.subject.dataset) / "val"
+    return datasets.root_of(chosen.subject.dataset)
 
 
 frame.page("Explorer", show)

@@ -146,7 +146,7 @@ def _head(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet, beside: A
     st.subheader(" ".join(_says(_plain(name), found[name]) for name in names), anchor=False)
     left, *others = st.columns([1, *[1.2] * len(names)], gap="medium")
     with left:
-        root = datasets.folder(chosen.subject.dataset) / "val"
+        root = datasets.root_of(chosen.subject.dataset)
         pictures.large(root / picture.path, picture.class_index)
         if st.button("Take the tour", type="primary", icon=":material/slideshow:"):
             st.switch_page("pages/tour.py", query_params={address.SHOWN: str(number)})
@@ -257,7 +257,7 @@ def _story(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet) -> None:
 
 
 def _strip(chosen: Choices, shown: Sequence[Picture], names: Sequence[str]) -> None:
-    root = datasets.folder(chosen.subject.dataset) / "val"
+    root = datasets.root_of(chosen.subject.dataset)
     stale = {name: name in chosen.stale for name in names}
     with st.grid("auto", min_column_width=100, gap="small"):
         for picture in shown:

@@ -32,7 +32,7 @@ class Scene:
 
     @property
     def file(self) -> Path:
-        return datasets.folder(self.chosen.subject.dataset) / "val" / self.picture.path
+        return datasets.root_of(self.chosen.subject.dataset) / self.picture.path
 
 
 def show(db: sqlite3.Connection) -> None:
@@ -233,7 +233,7 @@ def _broken(scene: Scene) -> None:
         kwargs={address.SEED: (seed + 1) % LARGEST_SEED},
         width="stretch",
     )
-    root = datasets.folder(scene.chosen.subject.dataset) / "val"
+    root = datasets.root_of(scene.chosen.subject.dataset)
     with st.container(key="guess"), st.grid("auto", min_column_width=172, gap="small"):
         for picture in twelve:
             with st.container():
@@ -341,7 +341,7 @@ def _mended(scene: Scene) -> None:
 
 def _lost_ones(scene: Scene, name: str) -> None:
     """Pictures that int8 lost, with this variant's answers."""
-    root = datasets.folder(scene.chosen.subject.dataset) / "val"
+    root = datasets.root_of(scene.chosen.subject.dataset)
     ids = scene.answers.series_ids
     lost = [scene.telling[(scene.place + i) % len(scene.telling)] for i in range(MENDED_PICTURES)]
     for column, number in zip(st.columns(MENDED_PICTURES), dict.fromkeys(lost), strict=False):
