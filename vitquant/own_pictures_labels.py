@@ -93,7 +93,7 @@ def _labelled(
         name, words = (value.strip() for value in read_row(row))
         path = _path(name, there)
         if not name or not words:
-            rows.add("without a file or a class", f"line {number}")
+            rows.add("without a file or a class", f"line {number}: {name or words}")
         elif path is None:
             rows.add("naming a file outside the folder", f"line {number}: {name}")
         elif path not in there:
@@ -213,15 +213,9 @@ def imagenet(file: Path, there: Mapping[str, int]) -> Labelled:
             f"{file.name} is not ImageNet's ground truth, whose lines are numbers from 1 to 1000 ({error}): "
             "take it from ILSVRC2012_devkit_t12."
         ) from error
-    rows, classes = Groups(), {}
-    for path in there:
-        name = _IMAGENET_NAME.fullmatch(path)
-        number = int(name[1]) if name else 0
-        if 1 <= number <= len(truth):
-            classes[path] = truth[number - 1]
-        else:
-            rows.add("missing for a picture", path)
-    return Labelled(classes, Matched({}), rows)
+    numbers_of = {path: int(name[1]) for path in there if (name := _IMAGENET_NAME.fullmatch(path))}
+    classes = {path: truth[number - 1] for path, number in numbers_of.items() if 1 <= number <= len(truth)}
+    return Labelled(classes, Matched({}), Groups(), tuple(path for path in there if path not in classes))
 
 
 def _class_indices(meta: Path) -> dict[int, int]:

@@ -200,13 +200,8 @@ def _from_table(file: Path, walked: Walked, chosen: Mapping[str, int] | None) ->
     if file.name == own_pictures_labels.GROUND_TRUTH_FILE:
         return _from_imagenet(file, walked)
     found = own_pictures_labels.table(file, walked.sizes, chosen)
-    for path in walked.sizes:
-        if path not in found.classes and path not in found.without_row:
-            walked.left_out.add(f"without a class that is known in {file.name}", path)
-    for path in found.without_row:
-        walked.left_out.add(f"without a row in {file.name}", path)
     sentences = (found.matched.sentence(f"The classes in {file.name}"),)
-    return _Sorted(TABLE, {"val": _listed(found, walked)}, found.matched, found.rows, sentences)
+    return _Sorted(TABLE, {"val": _listed(found, file, walked)}, found.matched, found.rows, sentences)
 
 
 def _from_imagenet(truth: Path, walked: Walked) -> _Sorted:
@@ -214,7 +209,7 @@ def _from_imagenet(truth: Path, walked: Walked) -> _Sorted:
         found = own_pictures_labels.table(truth, walked.sizes)
     else:
         found = own_pictures_labels.imagenet(truth, walked.sizes)
-    listed = _listed(found, walked)
+    listed = _listed(found, truth, walked)
     few = f", {len(listed):,} of its {IMAGENET_PICTURES:,}" if len(listed) < IMAGENET_PICTURES else ""
     sentence = (
         f"These are pictures of ImageNet's validation set{few}, with the classes that {truth.name} gives."
@@ -222,7 +217,13 @@ def _from_imagenet(truth: Path, walked: Walked) -> _Sorted:
     return _Sorted(IMAGENET, {"val": listed}, rows=found.rows, sentences=(sentence,))
 
 
-def _listed(found: Labelled, walked: Walked) -> list[Listed]:
+def _listed(found: Labelled, file: Path, walked: Walked) -> list[Listed]:
+    """The pictures that a labels file gives a class; the others are left out."""
+    without_row = set(found.without_row)
+    for path in walked.sizes:
+        if path not in found.classes:
+            what = "row" if path in without_row else "class that is known"
+            walked.left_out.add(f"without a {what} in {file.name}", path)
     return [Listed(path, found.classes[path]) for path in walked.sizes if path in found.classes]
 
 
