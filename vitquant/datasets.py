@@ -214,7 +214,8 @@ def file_digests(files: list[Path]) -> list[str]:
 
 
 def digest(dataset: Dataset, digest_files: Callable[[list[Path]], list[str]] = file_digests) -> str:
-    """One digest of all paths and contents: changes when a picture is added, removed, renamed or altered.
+    """One digest of all paths, classes and contents: changes when a picture is added, removed, renamed or
+    altered, or gets another class.
 
     digest_files: gives the SHA-256 of each file, perhaps from a cache. Raises InputError where a picture of
     the sample is not as it was shipped.
@@ -225,5 +226,8 @@ def digest(dataset: Dataset, digest_files: Callable[[list[Path]], list[str]] = f
         sample.check(dict(zip(files, contents, strict=True)))
     total = hashlib.sha256()
     for example, content in zip(dataset.examples, contents, strict=True):
-        total.update(f"{example.path}\0{content}\n".encode())
+        # Where the path does not say the class, the class counts too.
+        is_said = example.wnid and example.path.startswith(f"{example.wnid}/")
+        known = [example.path, content] if is_said else [example.path, content, str(example.class_index)]
+        total.update(("\0".join(known) + "\n").encode())
     return total.hexdigest()
