@@ -43,6 +43,9 @@ def show(db: sqlite3.Connection) -> None:
     if scene is None:
         address.show_misunderstood()
         st.title("Tour", anchor=False)
+        if not catalog.dataset(chosen.subject.dataset).labelled:
+            st.info("The tour needs labels, which say what its pictures show: choose pictures that have some.")
+            return
         st.info("The tour needs answers of fp32 and qint8, of which one is wrong: measure some first.")
         st.page_link("pages/overview.py", label="To the Overview", icon=":material/home:")
         return
@@ -59,7 +62,8 @@ def show(db: sqlite3.Connection) -> None:
 
 def _scene(db: sqlite3.Connection, chosen: Choices) -> Scene | None:
     answers = chosen.answers
-    if answers is None or not {REFERENCE, INT8} <= set(answers.series):
+    labelled = catalog.dataset(chosen.subject.dataset).labelled
+    if answers is None or not labelled or not {REFERENCE, INT8} <= set(answers.series):
         return None
     telling = browse.telling(db, answers, INT8)
     if not telling:
