@@ -92,7 +92,7 @@ def main() -> None:
     order = datasets.evaluation_order(datasets.open_dataset("tiny-imagenet"))
     pictures = order[: options.pictures]
     # Looking through the folders is left out of every way's time.
-    root = str(datasets.folder("tiny-imagenet") / "val")
+    root = str(datasets.root_of("tiny-imagenet"))
     plain, transformed = ImageFolder(root), ImageFolder(root, transform=notebook_transform())
     print(f"{machine.machine_name()}: {', '.join(machine.cpu_features())}; engine {machine.engine()},")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; {options.model}, random weights,")

@@ -11,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from components import address, server
-from vitquant import accuracy, catalog, datasets, fits, gallery, machine, paths, sample, weights
+from vitquant import accuracy, catalog, datasets, fits, gallery, machine, paths, sample, weights, wording
 from vitquant.errors import InputError
 from vitquant.gallery import AnswerSet, Conditions, Subject
 from vitquant.measurements import AccuracyRequest
@@ -142,6 +142,12 @@ def summary(subject: Subject) -> str:
         f"**{subject.model}** · {weights_phrase(subject.weights)} · {subject.dataset} · "
         f"{subject.image_size} × {subject.image_size}"
     )
+
+
+def note_on_labels(subject: Subject) -> None:
+    """Say what right answers mean where the pictures have no labels."""
+    if not catalog.dataset(subject.dataset).labelled:
+        st.caption(wording.NO_LABELS)
 
 
 def _subject(measured: Sequence[Subject]) -> Subject:

@@ -66,9 +66,9 @@ def _card(
         times_smaller = sizes[REFERENCE]["disk_bytes"] / sizes[name]["disk_bytes"]
     st.markdown(f"**{wording.kept_sentence(row, reference, times_smaller=times_smaller)}**")
     st.metric(
-        "pictures recognised",
+        wording.measure_in(row).title,
         f"{row['top1']:.1%}",
-        help="Top-1 accuracy: the share of pictures whose most probable class is the true one.",
+        help=wording.measure_in(row).help,
     )
     st.caption(
         f"of {row['n']:,}; 95% interval {row['top1_low']:.1%} to {row['top1_high']:.1%}. "

@@ -8,9 +8,11 @@ import streamlit as st
 
 from components import address, pictures
 from components.choices import Choices
-from vitquant import browse, labels
+from vitquant import browse, labels, wording
 from vitquant.accuracy import REFERENCE
 from vitquant.browse import Counts, Filter
+from vitquant.own_pictures_listing import UNLABELLED
+from vitquant.wording import Measure
 
 ALL = "all"
 NOBODY = "nothing"
@@ -37,8 +39,10 @@ class Wanted:
     variant: str | None  # the one looked at; None where nothing is measured
     versus: str | None  # the one it is compared with
     words: str
-    classes: Mapping[str, int]  # pictures by wnid
+    classes: Mapping[str, int]  # pictures by wnid; none of those without a label
+    pictures: int  # all of them
     series: Mapping[str, int]  # ids by variant
+    measure: Measure  # what the verdicts rest on
 
     @property
     def title(self) -> str:
@@ -49,7 +53,8 @@ class Wanted:
 
 def read(db: sqlite3.Connection, chosen: Choices, dataset_id: int) -> Wanted:
     """The filter that the address asks for; what it asks in vain is noted (address.misunderstood)."""
-    classes = {labels.by_index(i).wnid: n for i, n in browse.class_sizes(db, dataset_id).items()}
+    sizes = browse.class_sizes(db, dataset_id)
+    classes = {labels.by_index(i).wnid: n for i, n in sizes.items() if i != UNLABELLED}
     series = chosen.answers.series_ids if chosen.answers else {}
     variant = versus = verdict = pair = answer = confidence = None
     if series:
@@ -81,7 +86,16 @@ def read(db: sqlite3.Connection, chosen: Choices, dataset_id: int) -> Wanted:
         order=order,
         seed=seed,
     )
-    return Wanted(wanted, variant, None if versus == NOBODY else versus, words, classes, series)
+    return Wanted(
+        wanted,
+        variant,
+        None if versus == NOBODY else versus,
+        words,
+        classes,
+        sum(sizes.values()),
+        series,
+        wording.AGREEMENT if UNLABELLED in sizes else wording.ACCURACY,
+    )
 
 
 def _or_none(value: str | None) -> str | None:
@@ -137,7 +151,8 @@ def fields(db: sqlite3.Connection, wanted: Wanted, counts: Counts) -> None:
     with st.container(horizontal=True):
         if wanted.variant and len(wanted.series) > 1:
             versus_field(db, wanted)
-        _class_field(wanted, counts)
+        if wanted.classes:
+            _class_field(wanted, counts)
         _order_field(wanted)
     if wanted.versus:
         _pair_field(wanted, counts)
@@ -161,7 +176,9 @@ def variant_field(wanted: Wanted) -> None:
         list(wanted.series),
         required=True,
         format_func=lambda name: f"{pictures.variant_mark(name)} {name}",
-        help="Whose answers are held against the truth.",
+        help="Whose answers are held against the truth."
+        if wanted.classes
+        else f"Whose answers are held against {REFERENCE}'s.",
         **address.mirror(
             address.VARIANT,
             wanted.variant,
@@ -171,13 +188,16 @@ def variant_field(wanted: Wanted) -> None:
 
 
 def _verdict_field(wanted: Wanted, counts: Counts) -> None:
-    titles = {None: "Any", "right": "Right", "wrong": "Wrong", "near": "Close"}
+    measure = wanted.measure
+    titles = {None: "Any", "right": _capital(measure.right), "wrong": _capital(measure.wrong), "near": "Close"}
+    truth = "the true one" if wanted.classes else f"{REFERENCE}'s"
+    what = "the true class" if wanted.classes else f"{REFERENCE}'s answer"
     st.pills(
         "Verdict",
         [ALL, *browse.VERDICTS],
         required=True,
         format_func=lambda key: f"{titles[_or_none(key)]} ({counts.verdicts[_or_none(key)]:,})",
-        help="Right: the most probable class is the true one (top-1). Close: it is not, but the true class is "
+        help=f"{titles['right']}: the most probable class is {truth} (top-1). Close: it is not, but {what} is "
         "among the five most probable (top-5).",
         **address.mirror(address.VERDICT, wanted.filter.verdict or ALL, forgetting=[address.PAGE]),
     )
@@ -196,6 +216,10 @@ def versus_field(db: sqlite3.Connection, wanted: Wanted) -> None:
     )
 
 
+def _capital(words: str) -> str:
+    return words if words.startswith(REFERENCE) else words[0].upper() + words[1:]
+
+
 def _pair_field(wanted: Wanted, counts: Counts) -> None:
     st.pills(
         f"{wanted.variant} and {wanted.versus}",
@@ -208,12 +232,13 @@ def _pair_field(wanted: Wanted, counts: Counts) -> None:
 
 def pair_title(pair: str, wanted: Wanted) -> str:
     """A comparison of two variants, in words."""
+    right, wrong = wanted.measure.right, wanted.measure.wrong
     return {
         ALL: "Any",
         "agree": "Same answer",
-        "lost": f"{wanted.versus} right, {wanted.variant} wrong",
-        "won": f"{wanted.versus} wrong, {wanted.variant} right",
-        "apart": "Both wrong, different answers",
+        "lost": f"{wanted.versus} {right}, {wanted.variant} {wrong}",
+        "won": f"{wanted.versus} {wrong}, {wanted.variant} {right}",
+        "apart": f"Both {wrong}, different answers",
     }[pair]
 
 
@@ -252,15 +277,16 @@ def _order_field(wanted: Wanted) -> None:
 
 
 def _more_fields(wanted: Wanted) -> None:
-    columns = iter(st.columns(3 if wanted.variant else 2))
-    with next(columns):
-        st.text_input(
-            "Words",
-            placeholder="ball, bottle, car …",
-            help="Only classes whose words contain all of these.",
-            max_chars=100,
-            **address.mirror(address.WORDS, wanted.words, forgetting=[address.PAGE]),
-        )
+    columns = iter(st.columns(1 + bool(wanted.variant) + bool(wanted.classes)))
+    if wanted.classes:
+        with next(columns):
+            st.text_input(
+                "Words",
+                placeholder="ball, bottle, car …",
+                help="Only classes whose words contain all of these.",
+                max_chars=100,
+                **address.mirror(address.WORDS, wanted.words, forgetting=[address.PAGE]),
+            )
     if wanted.variant:
         with next(columns):
             low, high = wanted.filter.confidence or (0.0, 1.0)
@@ -316,7 +342,9 @@ def offer_to_loosen(db: sqlite3.Connection, dataset_id: int, wanted: Wanted) -> 
 def _facet_title(wanted: Wanted, facet: str) -> str:
     own = wanted.filter
     if facet == "verdict":
-        says = {"right": "right", "wrong": "wrong", "near": "wrong, but with the true class in the top-5"}
+        right, wrong = wanted.measure.right, wanted.measure.wrong
+        near = "wrong, but with the true class in the top-5" if wanted.classes else f"{wrong}, but close"
+        says = {"right": right, "wrong": wrong, "near": near}
         return f"{wanted.variant} {says[own.verdict or 'right']}"
     if facet == "pair":
         return pair_title(own.pair or ALL, wanted)

@@ -11,11 +11,13 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image
 
-from vitquant import charts, images, labels, paths, sample
+from vitquant import charts, images, labels, paths, sample, wording
 from vitquant.browse import Picture
 from vitquant.errors import InputError
 from vitquant.follow import Answer
+from vitquant.own_pictures_listing import UNLABELLED
 from vitquant.predictions import Prediction
+from vitquant.wording import Measure
 from vitquant.worker import OwnAnswer
 
 THUMBNAIL = 128
@@ -93,7 +95,9 @@ def style_sheet() -> None:
 
 
 def class_title(class_index: int) -> str:
-    """A class in one or two words."""
+    """A class in one or two words; that of a picture that has no label, too."""
+    if class_index == UNLABELLED:
+        return "no label"
     return labels.short(labels.by_index(class_index).words)
 
 
@@ -114,16 +118,17 @@ def verdicts(picture: Picture, variants: Mapping[str, bool], *, random: bool) ->
         st.html('<div class="vq-tile vq-faint">not measured yet</div>')
         return
     parts = []
+    measure = wording.AGREEMENT if picture.class_index == UNLABELLED else wording.ACCURACY
     for name, is_stale in variants.items():
         verdict = picture.verdicts.get(name)
         if verdict is None:
             said = '<span class="vq-faint">not measured</span>'
         elif verdict.right:
-            said = '<span class="vq-sign" role="img" aria-label="right">✓</span>'
+            said = f'<span class="vq-sign" role="img" aria-label="{measure.right}">✓</span>'
         else:
             answer = html.escape(class_title(verdict.class_index))
             said = (
-                '<span class="vq-sign" role="img" aria-label="wrong">✗</span>'
+                f'<span class="vq-sign" role="img" aria-label="{measure.wrong}">✗</span>'
                 f'<span class="vq-answer" title="{answer}">{answer}</span>'
             )
         note = '<span class="vq-faint">stale</span>' if is_stale and verdict else ""
@@ -133,10 +138,10 @@ def verdicts(picture: Picture, variants: Mapping[str, bool], *, random: bool) ->
     st.html(f'<div class="vq-tile">{"".join(parts)}</div>')
 
 
-def scores(counts: Mapping[str, tuple[int, int]]) -> None:
+def scores(counts: Mapping[str, tuple[int, int]], measure: Measure = wording.ACCURACY) -> None:
     """How many pictures each variant has right, in one line. counts: by variant, right ones and all."""
     parts = [
-        f'<span class="vq-score">{_name(name)} {right:,} of {of:,} right</span>'
+        f'<span class="vq-score">{_name(name)} {right:,} of {of:,} {measure.right}</span>'
         for name, (right, of) in counts.items()
     ]
     st.html(f'<div class="vq-scores">{"".join(parts)}</div>')

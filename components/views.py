@@ -29,6 +29,7 @@ def show(
     view = address.value_of(address.VIEW, list(titles), next(iter(titles)), what="view")
     misunderstood = st.empty()  # views read the address, too
     st.markdown(choices.summary(chosen.subject))
+    choices.note_on_labels(chosen.subject)
     queue.show()
     above(chosen)
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -25,10 +25,11 @@ from components import (
 )
 from components.choices import Choices
 from components.filters import Wanted
-from vitquant import browse, catalog, database, datasets, gallery, labels, machine, variants
+from vitquant import browse, catalog, database, datasets, gallery, labels, machine, variants, wording
 from vitquant.accuracy import REFERENCE
 from vitquant.browse import Picture
 from vitquant.errors import VitquantError
+from vitquant.own_pictures_listing import UNLABELLED
 from vitquant.predictions import Prediction
 from vitquant.variants import RECIPES, why_unavailable
 
@@ -44,17 +45,18 @@ def show(db: sqlite3.Connection) -> None:
         return
     pictures.style_sheet()
     wanted = filters.read(db, chosen, chosen.dataset_id)
-    views = list(VIEWS) if wanted.variant else [PICTURES, OWN]
+    views = list(VIEWS) if wanted.variant and wanted.classes else [PICTURES, OWN]
     view = address.value_of(address.VIEW, views, PICTURES, what="view")
     picture = _asked_picture(db, chosen)
     address.show_misunderstood()
     st.markdown(choices.summary(chosen.subject))
+    choices.note_on_labels(chosen.subject)
     if picture:
         _detail(db, chosen, wanted, picture)
         return
     choices.offer_fuller(chosen)
     if chosen.answers:
-        pictures.scores(gallery.scores(db, chosen.answers))
+        pictures.scores(gallery.scores(db, chosen.answers), wanted.measure)
     provenance.stale(chosen.stale)
     _view_field(views, view)
     if view == PICTURES:
@@ -68,6 +70,12 @@ def show(db: sqlite3.Connection) -> None:
 def _no_pictures(chosen: Choices) -> None:
     spec = catalog.dataset(chosen.subject.dataset)
     st.subheader("No pictures yet", anchor=False)
+    if spec.is_own:
+        st.markdown(
+            f"The pictures of {spec.name} are not here any more: {spec.root} is gone, or they were removed."
+        )
+        st.code(spec.how_to_get, language="bash")
+        return
     st.markdown(
         "Look at pictures, and see what each quantized version of a vision transformer still recognises. "
         f"{spec.title} has {spec.pictures:,} pictures of {spec.classes} kinds. One line in the project's "
@@ -128,8 +136,8 @@ def _mistakes(db: sqlite3.Connection, chosen: Choices, wanted: Wanted, view: str
 
 def _grid(db: sqlite3.Connection, chosen: Choices, wanted: Wanted) -> None:
     assert chosen.dataset_id is not None
-    n_all = sum(wanted.classes.values())
-    if chosen.pictures_here and (chosen.answers is None or chosen.answers.answered < min(browse.PAGE, n_all)):
+    enough = min(browse.PAGE, wanted.pictures)
+    if chosen.pictures_here and (chosen.answers is None or chosen.answers.answered < enough):
         _little_measured(db, chosen)
     counts = browse.counts(db, chosen.dataset_id, wanted.filter)
     filters.fields(db, wanted, counts)
@@ -229,12 +237,17 @@ def _little_measured(db: sqlite3.Connection, chosen: Choices) -> None:
 
 def _detail(db: sqlite3.Connection, chosen: Choices, wanted: Wanted, picture: Picture) -> None:
     _steps(db, chosen, wanted, picture)
-    label = labels.by_index(picture.class_index)
     left, right = st.columns([1, 3], gap="medium")
     with left:
         pictures.large(_root(chosen) / picture.path, picture.class_index)
-        st.markdown(f"**True class: {label.words}**")
-        st.caption(f"{label.wnid} · picture {picture.picture:,} · {picture.path}")
+        place = f"picture {picture.picture:,} · {picture.path}"
+        if picture.class_index == UNLABELLED:
+            st.markdown("**No label**")
+            st.caption(place)
+        else:
+            label = labels.by_index(picture.class_index)
+            st.markdown(f"**True class: {label.words}**")
+            st.caption(f"{label.wnid} · {place}")
         if chosen.subject.is_random:
             st.warning(f"{pictures.RANDOM.capitalize()}.", icon=":material/casino:")
     with right:
@@ -321,7 +334,10 @@ def _answer(name: str, prediction: Prediction | None, reference: Prediction | No
         reason = why_unavailable(name, machine.engine()) if name in RECIPES else None
         st.caption(reason or _why_not(name))
         return
-    st.markdown("✓ right" if prediction.true_rank == 1 else f"✗ wrong: {_instead(prediction)}")
+    labelled = picture.class_index != UNLABELLED
+    measure = wording.ACCURACY if labelled else wording.AGREEMENT
+    is_right = prediction.true_rank == 1
+    st.markdown(f"✓ {measure.right}" if is_right else f"✗ {measure.wrong}: {_instead(prediction)}")
     pictures.top5(name, prediction, picture.class_index)
     if name != REFERENCE and reference:
         st.caption(_change_from(reference, prediction))
@@ -332,9 +348,8 @@ def _answer(name: str, prediction: Prediction | None, reference: Prediction | No
             "they are the same.",
         )
     if prediction.true_rank > len(prediction.indices):
-        st.caption(
-            f"The true class comes at place {prediction.true_rank}, with {prediction.true_probability:.2g}."
-        )
+        what = "The true class" if labelled else f"{REFERENCE}'s answer"
+        st.caption(f"{what} comes at place {prediction.true_rank}, with {prediction.true_probability:.2g}.")
 
 
 def _why_not(name: str) -> str:
@@ -360,7 +375,7 @@ def _summary(name: str) -> str | None:
 
 
 def _root(chosen: Choices) -> Path:
-    return datasets.folder(chosen.subject.dataset) / "val"
+    return datasets.root_of(chosen.subject.dataset)
 
 
 frame.page("Explorer", show)

@@ -9,11 +9,12 @@ import streamlit as st
 
 from components import address, choices, costs, frame, pictures, provenance, queue, server
 from components.choices import Choices
-from vitquant import browse, catalog, datasets, gallery, paths, variants
+from vitquant import browse, catalog, datasets, gallery, paths, variants, wording
 from vitquant.accuracy import INT8, REFERENCE
 from vitquant.browse import Picture
 from vitquant.gallery import AnswerSet, Subject
 from vitquant.measurements import AccuracyRequest
+from vitquant.own_pictures_listing import UNLABELLED
 from vitquant.predictions import Prediction
 
 IN_A_STRIP = 3
@@ -43,6 +44,7 @@ def show(db: sqlite3.Connection) -> None:
     beside = _beside(db, chosen)
     address.show_misunderstood()
     st.markdown(choices.summary(chosen.subject))
+    choices.note_on_labels(chosen.subject)
     queue.show()
     choices.offer_fuller(chosen)
     if chosen.answers is None or REFERENCE not in chosen.answers.series:
@@ -129,9 +131,12 @@ def _switch(subject: Subject) -> None:
 def _head(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet, beside: AnswerSet | None) -> None:
     variant = INT8 if INT8 in answers.series else None
     telling = browse.telling(db, answers, variant) if variant else []
+    labelled = catalog.dataset(chosen.subject.dataset).labelled
     if not variant or not telling:
         st.subheader(
             "No picture among those measured that the original gets right and 8-bit numbers get wrong"
+            if variant and labelled
+            else "8-bit numbers answer every picture among those measured as the original does"
             if variant
             else "8-bit numbers are not measured yet for these choices",
             anchor=False,
@@ -146,9 +151,9 @@ def _head(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet, beside: A
     st.subheader(" ".join(_says(_plain(name), found[name]) for name in names), anchor=False)
     left, *others = st.columns([1, *[1.2] * len(names)], gap="medium")
     with left:
-        root = datasets.folder(chosen.subject.dataset) / "val"
+        root = datasets.root_of(chosen.subject.dataset)
         pictures.large(root / picture.path, picture.class_index)
-        if st.button("Take the tour", type="primary", icon=":material/slideshow:"):
+        if labelled and st.button("Take the tour", type="primary", icon=":material/slideshow:"):
             st.switch_page("pages/tour.py", query_params={address.SHOWN: str(number)})
         with st.container(horizontal=True):
             st.button(
@@ -197,7 +202,8 @@ def _says(who: str, prediction: Prediction) -> str:
 def _answer(name: str, prediction: Prediction, true_class: int) -> None:
     summary = variants.summary(name)
     pictures.heading(name, summary)
-    verdict = "✓ right" if prediction.true_rank == 1 else "✗ wrong"
+    measure = wording.AGREEMENT if true_class == UNLABELLED else wording.ACCURACY
+    verdict = f"✓ {measure.right}" if prediction.true_rank == 1 else f"✗ {measure.wrong}"
     st.markdown(f"**{_plain(name)}** · {verdict}")
     pictures.top5(name, prediction, true_class)
 
@@ -235,10 +241,12 @@ def _story(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet) -> None:
     if INT8 not in names or REFERENCE not in others:
         return
     lost = "Lost with 8-bit numbers, and right again, mended" if cure else "Only 8-bit numbers get these wrong"
+    every = "Every version recognises these"
+    if not catalog.dataset(chosen.subject.dataset).labelled:
+        every = "Every version answers these alike"
+        lost = "8-bit numbers alone answer these otherwise than the original"
     strips = {
-        "Every version recognises these": browse.by_verdicts(
-            db, answers, right=names, wrong=[], limit=IN_A_STRIP
-        ),
+        every: browse.by_verdicts(db, answers, right=names, wrong=[], limit=IN_A_STRIP),
         lost: browse.by_verdicts(db, answers, right=others, wrong=[INT8], limit=IN_A_STRIP),
     }
     for column, (title, shown) in zip(st.columns(2, gap="large"), strips.items(), strict=True):
@@ -257,7 +265,7 @@ def _story(db: sqlite3.Connection, chosen: Choices, answers: AnswerSet) -> None:
 
 
 def _strip(chosen: Choices, shown: Sequence[Picture], names: Sequence[str]) -> None:
-    root = datasets.folder(chosen.subject.dataset) / "val"
+    root = datasets.root_of(chosen.subject.dataset)
     stale = {name: name in chosen.stale for name in names}
     with st.grid("auto", min_column_width=100, gap="small"):
         for picture in shown:

@@ -32,7 +32,7 @@ class Scene:
 
     @property
     def file(self) -> Path:
-        return datasets.folder(self.chosen.subject.dataset) / "val" / self.picture.path
+        return datasets.root_of(self.chosen.subject.dataset) / self.picture.path
 
 
 def show(db: sqlite3.Connection) -> None:
@@ -43,6 +43,9 @@ def show(db: sqlite3.Connection) -> None:
     if scene is None:
         address.show_misunderstood()
         st.title("Tour", anchor=False)
+        if not catalog.dataset(chosen.subject.dataset).labelled:
+            st.info("The tour needs labels, which say what its pictures show: choose pictures that have some.")
+            return
         st.info("The tour needs answers of fp32 and qint8, of which one is wrong: measure some first.")
         st.page_link("pages/overview.py", label="To the Overview", icon=":material/home:")
         return
@@ -59,7 +62,8 @@ def show(db: sqlite3.Connection) -> None:
 
 def _scene(db: sqlite3.Connection, chosen: Choices) -> Scene | None:
     answers = chosen.answers
-    if answers is None or not {REFERENCE, INT8} <= set(answers.series):
+    labelled = catalog.dataset(chosen.subject.dataset).labelled
+    if answers is None or not labelled or not {REFERENCE, INT8} <= set(answers.series):
         return None
     telling = browse.telling(db, answers, INT8)
     if not telling:
@@ -233,7 +237,7 @@ def _broken(scene: Scene) -> None:
         kwargs={address.SEED: (seed + 1) % LARGEST_SEED},
         width="stretch",
     )
-    root = datasets.folder(scene.chosen.subject.dataset) / "val"
+    root = datasets.root_of(scene.chosen.subject.dataset)
     with st.container(key="guess"), st.grid("auto", min_column_width=172, gap="small"):
         for picture in twelve:
             with st.container():
@@ -341,7 +345,7 @@ def _mended(scene: Scene) -> None:
 
 def _lost_ones(scene: Scene, name: str) -> None:
     """Pictures that int8 lost, with this variant's answers."""
-    root = datasets.folder(scene.chosen.subject.dataset) / "val"
+    root = datasets.root_of(scene.chosen.subject.dataset)
     ids = scene.answers.series_ids
     lost = [scene.telling[(scene.place + i) % len(scene.telling)] for i in range(MENDED_PICTURES)]
     for column, number in zip(st.columns(MENDED_PICTURES), dict.fromkeys(lost), strict=False):

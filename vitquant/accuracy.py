@@ -1,5 +1,8 @@
 """Accuracy: what share of a dataset's pictures each variant gets right, against the truth and against fp32.
 
+Pictures without labels have fp32's first answer for their class: a variant's accuracy is then its agreement
+with fp32.
+
 Pictures go in the evaluation order. Batches are committed in it as they are measured, so that a run cut short
 loses only those in flight (one a core, and one more), and a longer run extends a shorter one. The results
 are read back from the stored predictions; nothing here imports torch until something has to be measured.
@@ -123,12 +126,14 @@ def measure(
     depend, not even in its last bit, on where an earlier run stopped.
 
     on_progress(done, total) counts pictures, each once for all variants; it may raise Cancelled. load gives
-    the models by variant, where they are in memory already.
+    the models by variant, where they are in memory already. Where fp32 has not answered a picture yet, it does
+    so along with the others, which are compared with it.
     """
     import torch
 
     if not wanted:
         return
+    wanted = _with_reference(db, plan, wanted)
     load = load or _loading(db, plan)
     threads = machine.default_threads()
     threads_before = torch.get_num_threads()
@@ -249,7 +254,8 @@ def rows(db: sqlite3.Connection, plan: Plan, variants: Sequence[str], n: int) ->
     """The results on the first n pictures, one row a variant, from the stored predictions.
 
     Shares in 0..1 with Wilson 95% intervals; against fp32 on the same pictures: broken, fixed, the exact
-    McNemar p, the difference of top-1 with its 95% interval, the mean KL divergence in nats.
+    McNemar p, the difference of top-1 with its 95% interval, the mean KL divergence in nats. Where the pictures
+    have no labels, "agreement_with" says whose answers stand for them.
     """
     reference = plan.series[REFERENCE]
     return [accuracy_row(db, plan.series[name], reference, n) for name in variants]
@@ -325,7 +331,18 @@ def accuracy_row(
             "difference_error": 0.05,
             "mean_kl_nats": tally.mean_kl_nats,
         }
+    if not predictions.has_labels(db, series.dataset_id):
+        row["agreement_with"] = REFERENCE
     return row
+
+
+def _with_reference(db: sqlite3.Connection, plan: Plan, wanted: Wanted) -> Wanted:
+    """What is wanted, and fp32's answers to those pictures of which no logits of its are stored."""
+    stored = predictions.positions_with_logits(db, plan.series[REFERENCE].id)
+    lacking = set(_positions(wanted)) - stored
+    if not lacking:
+        return wanted
+    return {**wanted, REFERENCE: sorted(lacking.union(wanted.get(REFERENCE, ())))}
 
 
 def _batches(wanted: Wanted) -> Iterator[Wanted]:
@@ -374,10 +391,11 @@ def _answer(
         if name == REFERENCE:
             reference |= dict(zip(wanted, logits, strict=True))
         indices, probabilities = predict.top_k(logits, predictions.TOP)
-        classes = [plan.example(position).class_index for position in wanted]
+        compared_with = np.stack([reference[position] for position in wanted])
+        classes = predict.truth([plan.example(position).class_index for position in wanted], compared_with)
         ranks = predict.true_ranks(logits, classes)
         true_probabilities = predict.probabilities_of(logits, classes)
-        divergences = predict.kl_nats(np.stack([reference[position] for position in wanted]), logits)
+        divergences = predict.kl_nats(compared_with, logits)
         answers[plan.series[name].id] = [
             Prediction(
                 position=position,

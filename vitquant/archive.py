@@ -18,7 +18,7 @@ MAX_ENTRY_BYTES = 64 * 2**20
 
 _LOCAL_HEADER = b"PK\x03\x04"
 _LOCAL_HEADER_BYTES = 30  # before the entry's name
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
 """What zipfile raises on a damaged, encrypted or exotically compressed entry."""
 
 
@@ -40,7 +40,7 @@ class Archive:
         entry = self.entries[name]
         try:
             return self._zip.read(entry)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise self.refuse(entry.filename, f"is damaged or cut short ({error})") from error
 
     def lines(self, name: str) -> list[str]:
@@ -68,8 +68,8 @@ def opened(path: Path, marker: str) -> Iterator[Archive]:
     check_is_file(path)
     try:
         file = zipfile.ZipFile(path)
-    except _DAMAGE as error:
-        raise BadArchive(_why_unreadable(path, error)) from error
+    except DAMAGE as error:
+        raise BadArchive(why_unreadable(path, error)) from error
     with file:
         infos = file.infolist()
         for info in infos:
@@ -93,13 +93,23 @@ def check_is_file(path: Path) -> None:
 
 def _check_entry(path: Path, info: zipfile.ZipInfo) -> None:
     name = info.orig_filename  # zipfile mends .filename silently
-    parts = name.removesuffix("/").split("/")  # an absolute path begins with an empty part
-    if {"", ".", ".."} & set(parts) or any(character in name for character in "\\:\0"):
+    if not lies_inside(name):
         raise _refusal(path, name, "does not lie in the archive's own folder")
-    if stat.S_ISLNK(info.external_attr >> 16):
+    if is_link(info):
         raise _refusal(path, name, "is a symbolic link, which could lead outside the archive's own folder")
     if info.file_size > MAX_ENTRY_BYTES:
         raise _refusal(path, name, f"would take {info.file_size:,} bytes, too many for a picture or a list")
+
+
+def lies_inside(name: str) -> bool:
+    """Whether an entry of this name is unpacked below the folder it is unpacked to, on every system."""
+    parts = name.removesuffix("/").split("/")  # an absolute path begins with an empty part
+    return not ({"", ".", ".."} & set(parts) or any(character in name for character in "\\:\0"))
+
+
+def is_link(info: zipfile.ZipInfo) -> bool:
+    """Whether an entry is a symbolic link."""
+    return stat.S_ISLNK(info.external_attr >> 16)
 
 
 def _check_total(path: Path, infos: list[zipfile.ZipInfo]) -> None:
@@ -141,7 +151,7 @@ def _refusal(path: Path, entry: str, wrong: str) -> BadArchive:
     return BadArchive(f"{path}: the entry {entry!r} {wrong}. Nothing was prepared: get the archive again.")
 
 
-def _why_unreadable(path: Path, error: BaseException) -> str:
+def why_unreadable(path: Path, error: BaseException) -> str:
     """The sentence for a file that zipfile does not open: not a zip, or one without its end."""
     with path.open("rb") as file:
         if file.read(4) != _LOCAL_HEADER:

@@ -153,7 +153,7 @@ def _row(
     from vitquant import predict
 
     n = len(examples)
-    classes = [example.class_index for example in examples]
+    classes = predict.truth([example.class_index for example in examples], reference)
     firsts, fp32s = (predict.top_k(of, 1)[0][:, 0] for of in (logits, reference))
     agree = statistics.wilson(int((firsts == fp32s).sum()), n)
     top1 = statistics.wilson(int((firsts == classes).sum()), n)

@@ -14,6 +14,7 @@ from typing import Any
 from vitquant import labels, predictions
 from vitquant.accuracy import REFERENCE
 from vitquant.gallery import AnswerSet
+from vitquant.own_pictures_listing import UNLABELLED
 from vitquant.predictions import TOP, Prediction
 
 PAGE = 24
@@ -90,7 +91,7 @@ class Picture:
     picture: int  # place in ImageFolder's order
     position: int  # place in the evaluation order
     path: str  # relative to the dataset's root
-    class_index: int
+    class_index: int  # own_pictures_listing.UNLABELLED where nobody has said it
     verdicts: Mapping[str, Verdict]
 
 
@@ -213,7 +214,8 @@ def telling(db: sqlite3.Connection, answers: AnswerSet, variant: str, *, limit: 
     rows = db.execute(
         "SELECT picture FROM ("
         "  SELECT e.picture, e.position, r.true_probability * v.probability1 AS sure, row_number() OVER ("
-        "    PARTITION BY e.class_index ORDER BY r.true_probability * v.probability1 DESC, e.position) AS place"
+        f"    PARTITION BY {_shown_class('r')} "
+        "     ORDER BY r.true_probability * v.probability1 DESC, e.position) AS place"
         "  FROM examples e JOIN predictions r ON r.series_id = :reference AND r.position = e.position"
         "  JOIN predictions v ON v.series_id = :variant AND v.position = e.position"
         "  WHERE e.dataset_id = :dataset AND r.true_rank = 1 AND v.true_rank > 1"
@@ -242,8 +244,9 @@ def by_verdicts(
             f"AND p{place}.position = e.position AND p{place}.true_rank {condition}"
         )
     rows = db.execute(
-        "SELECT * FROM (SELECT e.*, p0.probability1 AS sure, row_number() OVER (PARTITION BY e.class_index "
-        f"ORDER BY p0.probability1 DESC, e.position) AS place FROM examples e {' '.join(joins)} "
+        "SELECT * FROM (SELECT e.*, p0.probability1 AS sure, row_number() OVER ("
+        f"PARTITION BY {_shown_class('p0')} ORDER BY p0.probability1 DESC, e.position) AS place "
+        f"FROM examples e {' '.join(joins)} "
         "WHERE e.dataset_id = :dataset) WHERE place = 1 ORDER BY sure DESC, position LIMIT :limit",
         values,
     ).fetchall()
@@ -254,8 +257,9 @@ def export(
     db: sqlite3.Connection, dataset_id: int, series_ids: Mapping[str, int], wanted: Filter
 ) -> Iterator[dict[str, Any]]:
     """Every picture that a filter lets through, in its order, as flat rows for a file: the picture, its true
-    class, and of each variant the first answer, its probability, the true class' rank and probability, and
-    the KL divergence from fp32 in nats. What is not answered is None."""
+    class, and of each variant the first answer, its probability, the true class' rank and probability (of
+    pictures without labels: of fp32's answer), and the KL divergence from fp32 in nats. What is not known is
+    None."""
     query, values = _let_through("e.*", dataset_id, wanted)
     answers = {
         name: {
@@ -265,12 +269,11 @@ def export(
         for name, series_id in series_ids.items()
     }
     for row in db.execute(f"{query} ORDER BY {_order(db, wanted)}", values).fetchall():
-        true = labels.by_index(row["class_index"])
         flat: dict[str, Any] = {
             "picture": row["picture"],
             "path": row["path"],
-            "true_wnid": true.wnid,
-            "true_words": true.words,
+            "true_wnid": row["wnid"] or None,
+            "true_words": labels.by_wnid(row["wnid"]).words if row["wnid"] else None,
         }
         for name, own in answers.items():
             answer = own.get(row["position"])
@@ -287,6 +290,11 @@ def export(
 
 
 # How the queries are put together
+
+
+def _shown_class(answered: str) -> str:
+    """The class of an example (e), or the answer of these predictions where it has no label."""
+    return f"CASE e.class_index WHEN {UNLABELLED} THEN {answered}.index1 ELSE e.class_index END"
 
 
 def _let_through(what: str, dataset_id: int, wanted: Filter) -> tuple[str, dict[str, Any]]:

@@ -94,7 +94,7 @@ def choose(db: sqlite3.Connection, dataset: str, image_size: int, settings: Mapp
             f"{max(FEWEST, HELD_BYTES // (12 * image_size**2) - JUDGES):,} or fewer, or smaller ones."
         )
     name, split = source_of(dataset)
-    root = datasets.folder(name) / split
+    root = datasets.root_of(name, split)
     as_it_is = datasets.fingerprint(name, split) if root.is_dir() else ()
     source, whole = _in_order(name, split, seed, root, as_it_is)
     order = whole[: pictures + JUDGES]
@@ -130,7 +130,7 @@ def _in_order(name: str, split: str, seed: int, root: Path, as_it_is: object) ->
 
 def source_of(dataset: str) -> tuple[str, str]:
     """Whose training pictures serve a dataset, and the name of the split."""
-    return (dataset if (datasets.folder(dataset) / TRAINING).is_dir() else FALLBACK), TRAINING
+    return (dataset if datasets.has_training(dataset) else FALLBACK), TRAINING
 
 
 def _digests(db: sqlite3.Connection, chosen: Chosen) -> list[str]:

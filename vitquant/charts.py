@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from vitquant import units
+from vitquant import units, wording
 from vitquant.variants import own_name
 
 CONFIG = {"displayModeBar": False}
@@ -73,7 +73,7 @@ def accuracy(rows: pd.DataFrame) -> go.Figure:
         look = style(row["variant"])
         for figure_name, open_ in (("top1", False), ("top5", True)):
             share = row[figure_name]
-            title = {"top1": "first answer right", "top5": "among the first five"}[figure_name]
+            title = {"top1": wording.measure_in(row).first, "top5": "among the first five"}[figure_name]
             figure.add_scatter(
                 x=[share],
                 # A little below each other: at 100% their intervals would meet.
@@ -106,12 +106,15 @@ def accuracy(rows: pd.DataFrame) -> go.Figure:
 
 
 def accuracy_alt(rows: pd.DataFrame) -> str:
+    measure = _measure_in(rows.to_dict("records"))
+    firsts = measure.first.replace("answer", "answers", 1)
     parts = [
-        f"{r['variant']}: {r['top1']:.1%} first answers right (95% interval {r['top1_low']:.1%} to "
+        f"{r['variant']}: {r['top1']:.1%} {firsts} (95% interval {r['top1_low']:.1%} to "
         f"{r['top1_high']:.1%}), {r['top5']:.1%} among the first five, {r['n']:,} pictures"
         for r in rows.to_dict("records")
     ]
-    return f"Accuracy. {'; '.join(parts)}."
+    what = "Accuracy" if measure is wording.ACCURACY else measure.name.capitalize()
+    return f"{what}. {'; '.join(parts)}."
 
 
 def trade_off(rows: pd.DataFrame, cost: str, title: str, height: int | None = None) -> go.Figure:
@@ -180,7 +183,7 @@ def trade_off(rows: pd.DataFrame, cost: str, title: str, height: int | None = No
         range=[-0.09, 1.06],
         autorange=False,
         tickformat=".0%",
-        title="pictures recognised (top-1)",
+        title=share_title(points),
         showgrid=True,
         gridcolor="rgba(128,128,128,.25)",
         zeroline=False,
@@ -188,6 +191,16 @@ def trade_off(rows: pd.DataFrame, cost: str, title: str, height: int | None = No
     )
     figure.update_layout(height=height or 340)
     return figure
+
+
+def share_title(rows: Sequence[Mapping[Any, Any]]) -> str:
+    """The title of an axis for accuracy rows' shares."""
+    measure = _measure_in(rows)
+    return f"{measure.title} (top-1)" if measure is wording.ACCURACY else measure.title
+
+
+def _measure_in(rows: Sequence[Mapping[Any, Any]]) -> wording.Measure:
+    return wording.measure_in(rows[0]) if rows else wording.ACCURACY
 
 
 def trade_off_alt(rows: pd.DataFrame, cost: str, title: str) -> str:

@@ -66,7 +66,7 @@ def kept(rows: Sequence[Row], sizes: Mapping[str, Row]) -> go.Figure:
             )
     charts.plain(figure, 0)
     # From 0 to 1 whatever was measured: an axis cut short makes small differences look large.
-    figure.update_xaxes(range=[-0.03, 1.03], tickformat=".0%", title="pictures recognised (top-1)")
+    figure.update_xaxes(range=[-0.03, 1.03], tickformat=".0%", title=charts.share_title(rows))
     figure.update_yaxes(
         tickvals=list(range(len(rows))),
         ticktext=[row["variant"] for row in rows],

@@ -139,7 +139,9 @@ def measure(
             cores,
             lambda share: tell(at_first + int((first_look - at_first) * share), "both, block by block"),
         )
-        answers = sensitivity.Answers(looked.exact, _classes(examples))
+        answers = sensitivity.Answers(
+            looked.exact, predict.truth([example.class_index for example in examples], looked.exact)
+        )
         if ("whole", None) not in finished:
             ranges, reached = {}, []
             for layer in of_model:
@@ -194,12 +196,6 @@ def _whole(variant: str, answers: "Answers", found: "np.ndarray", levels: int) -
         "levels": levels,
         "bits": grid.bits(levels),
     }
-
-
-def _classes(examples: Sequence[Any]) -> "np.ndarray":
-    import numpy as np
-
-    return np.array([example.class_index for example in examples])
 
 
 def _key(row: Any) -> tuple[str, object]:

@@ -63,7 +63,6 @@ def carry_out(
     order = datasets.evaluation_order(dataset)[: request.pictures]
     examples = [dataset.examples[picture] for picture in order]
     files = [dataset.file(example) for example in examples]
-    classes = [example.class_index for example in examples]
     model = models.load(source)
     engine = machine.engine()
     cures = fits.cures(
@@ -80,6 +79,7 @@ def carry_out(
     reference = _answers(built, files, request.image_size)
     # What its answers are worth, whether or not the file gives the same.
     original = reference if variant == REFERENCE else _answers(model, files, request.image_size)
+    classes = predict.truth([example.class_index for example in examples], original)
 
     with exports.making() as folder:
         progress(2, STEPS, f"writing {wanted.title}")
@@ -131,7 +131,7 @@ def _check(proof: exports.Proof, wanted: Format) -> None:
         )
 
 
-def _right(logits: np.ndarray, classes: Sequence[int]) -> dict[str, float]:
+def _right(logits: np.ndarray, classes: np.ndarray) -> dict[str, float]:
     ranks = predict.true_ranks(logits, classes)
     found = statistics.wilson(int((ranks == 1).sum()), len(classes))
     return {"top1": found.share, "top1_low": found.low, "top1_high": found.high}

@@ -26,7 +26,7 @@ class Pictures:
 
     fitted_to: torch.Tensor  # (N, 3, size, size) float32: give the ranges
     judges: torch.Tensor  # (M, 3, size, size) float32: judge what was tried
-    classes: np.ndarray  # (M,) the judges' true classes
+    classes: np.ndarray  # (M,) the judges' true classes, UNLABELLED where nobody has said them
 
 
 def read(chosen: Chosen) -> Pictures:
@@ -119,8 +119,8 @@ class Judged:
 class Judge:
     """Has the float32 model's answers to the judging pictures, and compares candidates with them.
 
-    random: whether the weights are random; then no answer is right, and fp32's count as the truth. Raises
-    InputError where float32's own answers are no numbers.
+    random: whether the weights are random; then no answer is right, and fp32's count as the truth, as they do
+    for pictures without labels. Raises InputError where float32's own answers are no numbers.
     """
 
     model: LinearClassifier
@@ -139,7 +139,8 @@ class Judge:
                 "What float32 itself answers to the training pictures contains NaN or infinity, so nothing can "
                 "be compared with it: check the weights, which may be damaged."
             )
-        self.classes = self._firsts(self.reference) if self.random else self.pictures.classes
+        of_labels = predict.truth(self.pictures.classes, self.reference)
+        self.classes = self._firsts(self.reference) if self.random else of_labels
 
     def build(self, cure: Cure) -> LinearClassifier:
         """The candidate."""

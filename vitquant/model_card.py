@@ -172,7 +172,8 @@ def _accuracy(db: sqlite3.Connection, subject: Subject, today: Conditions, varia
             continue
         against = f"; against {REFERENCE} on the same pictures: {tables.points(row)} points"
         return (
-            f"- accuracy on {row['n']:,} pictures of {subject.dataset}: top-1 {row['top1']:.2%} (95% interval "
+            f"- accuracy on {row['n']:,} pictures of {subject.dataset}: {wording.measure_in(row).name} "
+            f"{row['top1']:.2%} (95% interval "
             f"{row['top1_low']:.2%} to {row['top1_high']:.2%}), top-5 "
             f"{row['top5']:.2%}{against if row['difference'] is not None else ''} "
             f"{_when(series.environment, series.measured_at)}"

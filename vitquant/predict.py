@@ -14,6 +14,7 @@ from torchvision import transforms
 from vitquant import machine, models, variants
 from vitquant.catalog import check_image_size
 from vitquant.cure import Cure
+from vitquant.own_pictures_listing import UNLABELLED
 from vitquant.weights import Weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -58,7 +59,16 @@ def top_k(logits: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return order, np.take_along_axis(probabilities, order, axis=1)
 
 
-def true_ranks(logits: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+def truth(classes: Sequence[int] | np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """What counts as right for each picture: its class, or fp32's first answer where it has no label.
+
+    classes: class indices, UNLABELLED where there is none; reference: fp32's logits, (N, 1000). (N,) integers.
+    """
+    said = np.asarray(classes, dtype=np.int64)
+    return np.where(said == UNLABELLED, top_k(reference, 1)[0][:, 0], said)
+
+
+def true_ranks(logits: np.ndarray, classes: Sequence[int] | np.ndarray) -> np.ndarray:
     """Which place the true class takes in each row, 1 being the most probable: (N,) integers."""
     order = np.argsort(-logits, axis=1, kind="stable")
     return np.argmax(order == np.asarray(classes)[:, None], axis=1) + 1

@@ -16,6 +16,7 @@ import numpy as np
 
 from vitquant.database import transaction
 from vitquant.datasets import Dataset
+from vitquant.own_pictures_listing import UNLABELLED
 
 TOP = 5
 
@@ -128,6 +129,12 @@ def register_dataset(db: sqlite3.Connection, dataset: Dataset, digest: str, orde
             ),
         )
     return dataset_id
+
+
+def has_labels(db: sqlite3.Connection, dataset_id: int) -> bool:
+    """Whether somebody has said what the pictures of a registered dataset show."""
+    query = "SELECT 1 FROM examples WHERE dataset_id = ? AND position = 0 AND class_index = ?"
+    return db.execute(query, (dataset_id, UNLABELLED)).fetchone() is None
 
 
 def find_series(db: sqlite3.Connection, identity: Identity) -> Series | None:
@@ -287,6 +294,11 @@ def logits(db: sqlite3.Connection, series_id: int, positions: Iterable[int]) -> 
         if row:
             found[position] = np.frombuffer(row["logits"], dtype="<f4")
     return found
+
+
+def positions_with_logits(db: sqlite3.Connection, series_id: int) -> set[int]:
+    """The positions that a series has logits stored for."""
+    return {row[0] for row in db.execute("SELECT position FROM logits WHERE series_id = ?", (series_id,))}
 
 
 def tally(db: sqlite3.Connection, series_id: int, n: int | None = None) -> Tally:

@@ -242,7 +242,7 @@ def _accuracy(part: Mapping[str, Any]) -> list[str]:
     rows = pd.DataFrame(part["rows"])
     return [
         "<h2>Accuracy</h2>",
-        '<p class="note">Filled: top-1. Open: top-5. 95% intervals.</p>',
+        f'<p class="note">Filled: {wording.measure_in(part["rows"][0]).name}. Open: top-5. 95% intervals.</p>',
         _chart(charts.accuracy(rows), charts.accuracy_alt(rows)),
         _sentences(wording.accuracy_sentence(row) for row in part["rows"]),
         _table(tables.accuracy_cells(part["rows"])),

@@ -114,7 +114,7 @@ def accuracy_cells(rows: Sequence[Row]) -> Cells:
         [
             "variant",
             "pictures",
-            "top-1",
+            wording.measure_in(rows[0]).name if rows else wording.ACCURACY.name,
             "95% interval",
             "top-5",
             "95% interval",

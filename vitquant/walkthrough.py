@@ -39,7 +39,8 @@ def pictures_asked_for(files: Sequence[Path], dataset: str | None, index: int | 
         )
     example = opened.examples[index]
     name = f"{dataset}[{index}] {example.path}"
-    return [Picture(name, opened.file(example), labels.by_index(example.class_index))]
+    true_class = labels.by_wnid(example.wnid) if example.wnid else None
+    return [Picture(name, opened.file(example), true_class)]
 
 
 def answers(

@@ -3,18 +3,68 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from vitquant import bits, latency, resident, sequential, shares, statistics, units
 from vitquant.accuracy import REFERENCE
+from vitquant.catalog import DatasetSpec
 from vitquant.sequential import Look
 
 SIGNIFICANT = 0.05
 
 
+@dataclass(frozen=True)
+class Measure:
+    """What counts as right on a dataset's pictures, in the words that pages and tables take for it."""
+
+    name: str  # of the share, for tables
+    title: str  # of the share, for everybody
+    right: str  # of one answer
+    wrong: str
+    first: str  # of a first answer that counts
+    help: str
+
+
+ACCURACY = Measure(
+    name="top-1",
+    title="pictures recognised",
+    right="right",
+    wrong="wrong",
+    first="first answer right",
+    help="Top-1 accuracy: the share of pictures whose most probable class is the true one.",
+)
+AGREEMENT = Measure(
+    name=f"agreement with {REFERENCE}",
+    title=f"agreement with {REFERENCE}",
+    right=f"as {REFERENCE}",
+    wrong=f"not as {REFERENCE}",
+    first=f"first answer as {REFERENCE}'s",
+    help=f"These pictures have no labels: the share to which the most probable class is {REFERENCE}'s.",
+)
+
+
+NO_LABELS = (
+    f"These pictures have no labels: {REFERENCE}'s first answer counts as the right one, so that top-1 is "
+    f"agreement with {REFERENCE}."
+)
+
+
+def measure_of(spec: DatasetSpec) -> Measure:
+    """What is measured on a dataset: accuracy, or agreement with fp32 where its pictures have no labels."""
+    return ACCURACY if spec.labelled else AGREEMENT
+
+
+def measure_in(row: Mapping[Any, Any]) -> Measure:
+    """What an accuracy row (accuracy.rows) tells of."""
+    return AGREEMENT if row.get("agreement_with") else ACCURACY
+
+
 def accuracy_sentence(row: Mapping[str, Any]) -> str:
     """One variant's accuracy row (accuracy.rows) for people, with the digits."""
+    if row.get("agreement_with"):
+        return _agreement_sentence(row)
     right = (
         f"**{row['variant']}** names {row['top1']:.1%} of {row['n']:,} pictures right at once "
         f"({row['top1_low']:.1%} to {row['top1_high']:.1%}), and {row['top5']:.1%} within five guesses"
@@ -32,6 +82,18 @@ def accuracy_sentence(row: Mapping[str, Any]) -> str:
     return f"{right}; {against}, {verdict}."
 
 
+def _agreement_sentence(row: Mapping[str, Any]) -> str:
+    if row["variant"] == REFERENCE:
+        return (
+            f"**{REFERENCE}** is what the others are compared with: the {row['n']:,} pictures have no labels."
+        )
+    return (
+        f"**{row['variant']}** answers {row['top1']:.1%} of {row['n']:,} pictures as {REFERENCE} does "
+        f"({row['top1_low']:.1%} to {row['top1_high']:.1%}), and has {REFERENCE}'s answer among its first five "
+        f"for {row['top5']:.1%}."
+    )
+
+
 def conclusion_sentence(row: Mapping[str, Any]) -> str:
     """What a run until sure concluded of one variant, and on how many pictures."""
     who, n = f"**{row['variant']}**", f"{row['n']:,} pictures"
@@ -39,14 +101,18 @@ def conclusion_sentence(row: Mapping[str, Any]) -> str:
     interval = f"interval {low:+.2f} to {high:+.2f} points"
     if row["conclusion"] == "differs":
         way = "fewer" if row["difference"] < 0 else "more"
+        if row.get("agreement_with"):
+            return f"{who} differs from {REFERENCE} ({interval}). Settled on {n}."
         return f"{who} differs: it has {way} pictures right than {REFERENCE} ({interval}). Settled on {n}."
     if row["conclusion"] == "within":
         return f"{who} lies within one percentage point of {REFERENCE} ({interval}). Settled on {n}."
     return f"{who} is unsettled after {n}, the last of them ({interval})."
 
 
-def until_sure_sentences(looks: Mapping[str, Sequence[Look]], last: int, error: float) -> list[str]:
-    """Each variant's conclusion, or how far it is from one."""
+def until_sure_sentences(
+    looks: Mapping[str, Sequence[Look]], last: int, error: float, measure: Measure = ACCURACY
+) -> list[str]:
+    """Each variant's conclusion, or how far it is from one. measure: what was measured on the pictures."""
     found = []
     for variant, taken in looks.items():
         if not taken:
@@ -61,6 +127,7 @@ def until_sure_sentences(looks: Mapping[str, Sequence[Look]], last: int, error: 
                 "difference_low": look.difference.low,
                 "difference_high": look.difference.high,
                 "conclusion": look.conclusion,
+                "agreement_with": REFERENCE if measure is AGREEMENT else None,
             }
             found.append(conclusion_sentence(row))
         else:
@@ -110,6 +177,8 @@ def kept_sentence(
     if n != reference["n"] or broken is None:
         return "Not measured on the same pictures as the original."
     difference = statistics.paired_difference(broken, fixed, n)
+    if row.get("agreement_with"):
+        return f"{_agrees(row, sequential.is_alike(difference))}{_space(times_smaller)}."
     if sequential.is_alike(difference):
         exactly = broken + fixed == 0
         alike = "exactly the same pictures as" if exactly else "as many pictures as"
@@ -124,6 +193,16 @@ def kept_sentence(
         f"Not enough pictures yet to tell: between {100 * -difference.low:.1f} fewer and "
         f"{100 * difference.high:.1f} more in a hundred than the original."
     )
+
+
+def _agrees(row: Mapping[str, Any], alike: bool) -> str:
+    """How often a variant answers as the original does."""
+    if not row["broken"]:
+        return f"Answers all {row['n']:,} pictures as the original does"
+    share = (
+        "all but one in a hundred" if alike else f"{_between(row['top1_low'], row['top1_high'])} of a hundred"
+    )
+    return f"Answers {share} pictures as the original does"
 
 
 def _lost(broken: int, right: int) -> str:

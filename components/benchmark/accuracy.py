@@ -57,10 +57,12 @@ def _result(db: sqlite3.Connection, chosen: Choices, found: Rows) -> None:
             "Random weights: these figures show that the measurement works, and nothing about the model.",
             icon=":material/casino:",
         )
-    st.caption("Filled: the first answer is right (top-1). Open: among the first five (top-5). 95% intervals.")
+    measure = wording.measure_in(found[0])
+    what = "the first answer is right (top-1)" if measure is wording.ACCURACY else measure.name
+    st.caption(f"Filled: {what}. Open: among the first five (top-5). 95% intervals.")
     st.plotly_chart(charts.accuracy(rows), config=charts.CONFIG, alt=charts.accuracy_alt(rows), key="accuracy")
     st.markdown("\n".join(f"- {wording.accuracy_sentence(row)}" for row in found))
-    _conclusions(db, chosen)
+    _conclusions(db, chosen, measure)
     table = rows[list(COLUMNS)].rename(columns=COLUMNS)
     table[SHARES + POINTS] = table[SHARES + POINTS].astype(float) * 100
     table["McNemar p"] = [
@@ -109,7 +111,7 @@ def _again(chosen: Choices, rows: Rows) -> AccuracyRequest:
     )
 
 
-def _conclusions(db: sqlite3.Connection, chosen: Choices) -> None:
+def _conclusions(db: sqlite3.Connection, chosen: Choices, measure: wording.Measure) -> None:
     """What looks at pre-set numbers of pictures conclude, or how far they are from it."""
     assert chosen.answers is not None
     if accuracy.REFERENCE not in chosen.answers.series or len(chosen.answers.series) < 2:
@@ -118,7 +120,7 @@ def _conclusions(db: sqlite3.Connection, chosen: Choices) -> None:
     looks = accuracy.looks_of_series(db, chosen.answers.series, last)
     error = sequential.error_per_look(last, len(looks))
     st.subheader("Is that enough pictures to be sure?", anchor=False)
-    st.markdown("\n".join(f"- {s}" for s in wording.until_sure_sentences(looks, last, error)))
+    st.markdown("\n".join(f"- {s}" for s in wording.until_sure_sentences(looks, last, error, measure)))
     if any(looks.values()):
         st.plotly_chart(
             run_charts.narrowing(looks, last),

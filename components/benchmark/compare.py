@@ -116,7 +116,7 @@ def _changed_pictures(db: sqlite3.Connection, found: Comparison) -> None:
 
 def _tiles(db: sqlite3.Connection, run: Run, shown: Sequence[ChangedPicture]) -> None:
     request = run.request
-    root = datasets.folder(request["dataset"]) / "val"
+    root = datasets.root_of(request["dataset"])
     series = predictions.series_of_key(db, next(iter(run.identity["series"].values())))
     with st.grid("auto", min_column_width=132, gap="small"):
         for one in shown:

@@ -72,7 +72,7 @@ def offer(db: sqlite3.Connection, dataset: str, dataset_id: int, offered: Sequen
 
 def file_of(dataset: str, path: str) -> Path:
     """Where a picture of a dataset lies. path: relative to the dataset's root."""
-    return datasets.folder(dataset) / "val" / path
+    return datasets.root_of(dataset) / path
 
 
 def png(file: Path) -> bytes:

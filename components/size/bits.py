@@ -163,7 +163,7 @@ def _one_picture(db: sqlite3.Connection, chosen: Choices) -> None:
     picture = _picture(db, chosen)
     if readonly.is_on() or picture is None:
         return
-    file = datasets.folder(chosen.subject.dataset) / "val" / picture.path
+    file = datasets.root_of(chosen.subject.dataset) / picture.path
     if not rounded.can_be_asked(chosen, file):
         return
     pictures.style_sheet()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from components import choices, pictures
-from vitquant import budget, catalog, charts, latency
+from vitquant import budget, catalog, charts, latency, wording
 from vitquant.budget import DISK, FITS, LATENCY, MEMORY, TOO_MUCH, UNKNOWN, Budget, Judged
 from vitquant.candidates import Candidate
 
@@ -95,7 +95,8 @@ def _tags(candidate: Candidate) -> str:
 
 
 def _accuracy(candidate: Candidate, colour: str) -> str:
-    title = '<span class="vq-cell-title">pictures recognised</span>'
+    measure = wording.measure_in(candidate.accuracy or {})
+    title = f'<span class="vq-cell-title">{measure.title}</span>'
     empty = '<div class="vq-meter vq-meter-none"></div>'
     row = candidate.accuracy
     if row is None:

@@ -104,7 +104,7 @@ def test_other_pictures_are_offered_and_asked_about(with_sample: None, planted: 
 def test_a_read_only_dashboard_shows_the_sliders_and_asks_nothing(
     with_sample: None, planted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(readonly.VARIABLE, "1")
+    monkeypatch.setenv("VITQUANT_READONLY", "1")
     at = visit("diagnosis", view="outliers", model="sample_outliers", factor=60)
     assert at.select_slider(key="address:factor").value == 60
     assert any("not in a read-only dashboard" in info.value for info in at.info)
