@@ -17,19 +17,24 @@ from vitquant import (
     digest_cache,
     errands,
     exports,
+    features,
     fits,
     formats,
+    heads,
     ledger,
     machine,
     paths,
+    predictions,
+    registry,
     room,
     rounding,
+    runs,
     study,
     weights,
 )
 from vitquant.datasets import Dataset
 from vitquant.errors import InputError
-from vitquant.request import Journal, KeptWithItsRun, Request, cures_of, identity_of
+from vitquant.request import Journal, KeptWithItsRun, Request, cures_of, identity_of, to_plain
 from vitquant.runs import Rows
 from vitquant.variants import calibrated, recipe
 from vitquant.weights import Weights
@@ -398,6 +403,60 @@ class StudyRequest(KeptWithItsRun):
         return study.measure(source, self.dataset, self.pictures, self.image_size, chosen, journal)
 
 
+@dataclass(frozen=True)
+class HeadRequest(KeptWithItsRun):
+    """A head for a dataset's classes, trained on what a model's backbone makes of its pictures, and registered
+    with the backbone as a model of its own (vitquant/head_training.py).
+
+    model: whose backbone, with weights as everywhere, or with the backbone's checkpoint in a file. name: of the
+    new model; pictures: to train with at most (None: all).
+    """
+
+    kind: ClassVar[str] = "head"
+    model: str
+    weights: str
+    dataset: str
+    name: str
+    pictures: int | None = None
+    image_size: int = catalog.DEFAULT_IMAGE_SIZE
+    seed: int = 0
+    backbone: str | None = None
+    variants: tuple[str, ...] = ()
+
+    def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
+        catalog.check_image_size(self.image_size)
+        if not self._has_been_trained(db):
+            catalog.check_new_name(registry.MODELS, self.name)
+        of = heads.backbone(self.model, self.weights, self.backbone)
+        found = heads.pictures(db, self.dataset, self.pictures, self.seed)
+        if found.rest:
+            heads.check_rest(found)
+        return {
+            "model": of.model,
+            "weights_digest": heads.digest_of_backbone(db, of),
+            "dataset_digest": predictions.key_of({"pictures": heads.digest_of_pictures(db, found)}),
+            "features_version": features.VERSION,
+            "head_version": heads.VERSION,
+            "torch_version": machine.version_of("torch"),
+        }
+
+    def _has_been_trained(self, db: sqlite3.Connection) -> bool:
+        """Whether the name may be taken by what this request has made itself."""
+        mine = to_plain(self)
+        return any(run.request == mine for run in runs.find(db, kind=self.kind, states=("done",)))
+
+    def stored(self, db: sqlite3.Connection) -> Rows | None:
+        rows = super().stored(db)
+        return rows if rows and heads.is_there(db, rows[0]) else None  # it may have been removed
+
+    def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
+        from vitquant import head_training, own_models, own_pictures  # type: ignore[attr-defined]
+
+        return head_training.carry_out(
+            db, self, journal, add_model=own_models.add, add_view=own_pictures.add_view
+        )
+
+
 KINDS: dict[str, type] = {
     request.kind: request
     for request in (
@@ -410,6 +469,7 @@ KINDS: dict[str, type] = {
         ExportRequest,
         CalibrationRequest,
         StudyRequest,
+        HeadRequest,
     )
 }
 
