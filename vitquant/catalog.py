@@ -61,6 +61,7 @@ class ModelSpec:
     stored_as: str = "float32"  # the type of the numbers in its checkpoints
     planted: Outliers | None = None
     files: tuple[str, ...] = ()  # of an own model: the paths of its checkpoints
+    trained_on: str | None = None  # of an own model: the dataset that its head was trained on here
     removed_at: str | None = None  # of an own model that was removed: what was measured stays
 
     @property

@@ -50,6 +50,8 @@ def load(weights: Weights) -> LinearClassifier:
         digest(weights, sha256_of)  # says what is wrong with a file that is not as it was shipped
     if weights.source == "random":
         tensors = {name: random_tensor(name, shape) for name, shape in shapes.items()}
+    elif weights.source == "own":
+        tensors = checkpoints.read_own(weights.files, shapes, spec.name)
     else:
         tensors = checkpoints.read(spec, weights.files, shapes)
     model.load_state_dict({names[name]: tensor for name, tensor in tensors.items()}, assign=True)
@@ -57,6 +59,14 @@ def load(weights: Weights) -> LinearClassifier:
     if spec.planted:
         plant(model, spec.planted)
     return model
+
+
+def checkpoint_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a model's checkpoint by its name there; a DINOv2 head's with the prefix
+    "linear_head."."""
+    with torch.device("meta"):
+        model = LinearClassifier(spec)
+    return {_checkpoint_name(spec, name): tuple(p.shape) for name, p in model.named_parameters()}
 
 
 def plant(model: LinearClassifier, outliers: Outliers) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitquant import catalog, download, paths, sample
+from vitquant.catalog import ModelSpec
 from vitquant.errors import InputError
 
 RANDOM_DIGEST = "random-1"
@@ -51,6 +52,11 @@ def resolve(model: str, source: str | None = None) -> Weights:
         )
     if source == "own":
         return Weights(model, "own", tuple(Path(file) for file in spec.files))
+    if spec.home == "own":
+        raise InputError(
+            f"{model} takes no weights from {source!r}: it has its own files, and random ones can be had. Add other "
+            "files as a model of their own."
+        )
     names = (spec.backbone_file, spec.head_file)
     if source == "hub":
         return Weights(model, "hub", tuple(paths.hub_checkpoints_dir() / name for name in names))
@@ -84,7 +90,9 @@ def digest(weights: Weights, digest_file: Callable[[Path], str]) -> str:
     is one of the built-in sample's and not as it was shipped.
     """
     if weights.source == "random":
-        return RANDOM_DIGEST
+        spec = catalog.model(weights.model)
+        # A name of one's own may come to stand for another architecture.
+        return f"{RANDOM_DIGEST} {_architecture(spec)}" if spec.home == "own" else RANDOM_DIGEST
     if weights.source == "bundled":
         sample.check({file: digest_file(file) if file.is_file() else None for file in weights.files})
     if not is_here(weights):
@@ -100,6 +108,11 @@ def digest(weights: Weights, digest_file: Callable[[Path], str]) -> str:
         )
     lines = "".join(f"{file.name} {digest_file(file)}\n" for file in weights.files)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _architecture(spec: ModelSpec) -> str:
+    """A model's form, in a few words that tell it from any other's."""
+    return f"{spec.timm_name} {spec.width}x{spec.depth} at {spec.pretraining_size}"
 
 
 def fetch(weights: Weights, progress: Progress | None = None) -> None:
