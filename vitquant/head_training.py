@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from scipy import optimize
 from scipy.special import log_softmax
 from torch import nn
 
@@ -153,42 +152,40 @@ def fit(of: np.ndarray, targets: np.ndarray, strength: float, tell: Callable[[],
     of: features (n, d) float32; targets: (n,) integers, 0 to the number of classes less one. tell: called at
     every step, may raise to stop. The problem is convex, so it begins anywhere: at zero.
     """
-    n, width, classes = *of.shape, int(targets.max()) + 1
     mean = of.mean(axis=0, dtype=np.float64)
     spread = of.std(axis=0, dtype=np.float64)
     spread = np.maximum(spread, LEAST_SPREAD * np.median(spread))
     spread[spread == 0] = 1.0
-    standardised = of - mean.astype(np.float32)
-    standardised /= spread.astype(np.float32)
-    rows = np.arange(n)
+    standardised = torch.from_numpy(of - mean.astype(np.float32)).div_(torch.from_numpy(spread).float())
+    true = torch.from_numpy(targets)[:, None]
+    classes = int(targets.max()) + 1
+    weight = torch.zeros(classes, of.shape[1], dtype=torch.float64)
+    bias = torch.zeros(classes, dtype=torch.float64)
 
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        """With its gradient; the large products in float32, sums in float64."""
+    def loss() -> float:
+        """With its gradient; the large products in float32, what is added up in float64."""
         tell()
-        weight, bias = _unpacked(flat, classes, width)
-        logits = standardised @ weight.T.astype(np.float32) + bias.astype(np.float32)
-        log_p = log_softmax(logits, axis=1)
-        errors = np.exp(log_p)
-        errors[rows, targets] -= 1
-        errors /= n
-        slope = errors.T @ standardised + strength * weight
-        value = -log_p[rows, targets].mean(dtype=np.float64) + strength / 2 * (weight**2).sum()
-        return float(value), np.concatenate([slope.ravel(), errors.sum(axis=0, dtype=np.float64)])
+        logits = torch.addmm(bias.float(), standardised, weight.float().T)
+        log_p = logits.log_softmax(dim=1)
+        errors = log_p.exp().scatter_add_(1, true, torch.full(true.shape, -1.0)).div_(len(true))
+        weight.grad = (errors.T @ standardised).double().add_(weight, alpha=strength)
+        bias.grad = errors.sum(dim=0, dtype=torch.float64)
+        cross_entropy = -log_p.gather(1, true).mean(dtype=torch.float64)
+        return float(cross_entropy + strength / 2 * weight.square().sum())
 
-    answer = optimize.minimize(
-        loss,
-        np.zeros(classes * (width + 1)),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": MOST_ITERATIONS, "maxfun": 2 * MOST_ITERATIONS, "ftol": 1e-9, "gtol": 1e-5},
+    search = torch.optim.LBFGS(
+        [weight, bias],
+        max_iter=MOST_ITERATIONS,
+        max_eval=2 * MOST_ITERATIONS,
+        tolerance_grad=1e-5,
+        tolerance_change=1e-7,
+        history_size=10,
+        line_search_fn="strong_wolfe",
     )
-    weight, bias = _unpacked(answer.x, classes, width)
-    weight = weight / spread
-    return Head(weight, bias - weight @ mean, int(answer.nit))
-
-
-def _unpacked(flat: np.ndarray, classes: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    return flat[: classes * width].reshape(classes, width), flat[classes * width :]
+    search.step(loss)
+    iterations = int(search.state[weight]["n_iter"])
+    folded = weight.numpy() / spread
+    return Head(folded, bias.numpy() - folded @ mean, iterations)
 
 
 def judged(head: Head, of: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
