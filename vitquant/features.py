@@ -5,13 +5,12 @@ size, whoever reads it. Imports no torch until something has to be computed.
 import contextlib
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from vitquant import images, machine, paths
+from vitquant import images, paths
 from vitquant.errors import InputError, VitquantError
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def _batches(model: "nn.Module", files: Sequence[Path], image_size: int) -> "Gen
     import numpy as np
     import torch
 
-    from vitquant import predict
+    from vitquant import composed, predict
 
     def answer(start: int) -> np.ndarray:
         torch.set_num_threads(1)  # holds for this thread
@@ -135,17 +134,10 @@ def _batches(model: "nn.Module", files: Sequence[Path], image_size: int) -> "Gen
                 )
         return features
 
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    cores = machine.default_threads()
-    pool = ThreadPoolExecutor(cores)
-    try:
+    with composed.cores() as cores:
         starts = iter(range(0, len(files), BATCH))
         # Two batches a core are under way, however many there are.
-        under_way = [pool.submit(answer, start) for start in islice(starts, 2 * cores)]
+        under_way = [cores.pool.submit(answer, start) for start in islice(starts, 2 * cores.count)]
         while under_way:
             yield under_way.pop(0).result()
-            under_way += [pool.submit(answer, start) for start in islice(starts, 1)]
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(threads_before)
+            under_way += [cores.pool.submit(answer, start) for start in islice(starts, 1)]
