@@ -15,7 +15,7 @@ import streamlit as st
 from components import choices, readonly
 from vitquant import charts, database, errands, gallery, jobs, run_charts, runs, sequential, wording, worker
 from vitquant.errors import Busy, VitquantError
-from vitquant.measurements import CalibrationRequest
+from vitquant.measurements import CalibrationRequest, HeadRequest
 from vitquant.request import Request
 from vitquant.runs import Run
 
@@ -161,6 +161,8 @@ def title(run: Run) -> str:
     request = run.request
     if run.kind in runs.ERRANDS:
         return errands.title(run.kind, request)
+    if run.kind == HeadRequest.kind:
+        return f"training the head {request['name']} for {request['model']} on {request['dataset']}"
     on = request.get("dataset") or request.get("shape") or ", ".join(request.get("shapes", []))
     asked = request.get("limit") or request.get("pictures")
     limit = f"first {asked:,} of " if asked else ""

@@ -6,11 +6,13 @@ from collections.abc import Callable
 import streamlit as st
 
 from components import address, frame, link, queue, server
-from components.data import act, here, settings_view, space
+from components.data import act, here, models, own_pictures, settings_view, space
 from vitquant import paths
 
 VIEWS: dict[str, tuple[str, Callable[[sqlite3.Connection], None]]] = {
     "here": ("What is here", here.show),
+    "pictures": ("Your own pictures", own_pictures.show),
+    "models": ("Your own model", models.show),
     "settings": ("Settings", settings_view.show),
     "space": ("Cleaning up", space.show),
 }

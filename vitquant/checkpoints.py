@@ -1,5 +1,5 @@
-"""Reading checkpoints without trusting them: tensors only, and only those of the model. In Torch Hub's layout, or
-somebody's own files: safetensors or what torch.save writes, whole or in two parts.
+"""Reading checkpoints without trusting them: tensors only, and only those of the model. In Torch Hub's layout,
+or somebody's own files: safetensors or what torch.save writes, whole or in two parts.
 
 Every complaint is an InputError that names the file and the tensor. No code in a file is run.
 """
@@ -61,8 +61,8 @@ def gather(files: Sequence[Path]) -> Held:
 
     A file with nothing but "weight" and "bias" is a DINOv2 head's. What training adds around names is taken
     off: tables within tables ("model", "state_dict", "state_dict_ema"), "module." and, as Torch Hub's whole
-    model has it, "backbone.". Raises InputError where a file cannot be read or used, or two hold the same tensor.
-    """
+    model has it, "backbone.". Raises InputError where a file cannot be read or used, or two hold the same
+    tensor."""
     held: Held = {}
     for file in files:
         for name, (own, tensor) in _named(_open(file)).items():
@@ -134,7 +134,8 @@ def _open(file: Path) -> dict[str, Any]:
         other = None
     if other:
         raise InputError(
-            f"{file} is refused: it is {other}. Nothing in it was run. Save the numbers alone, as safetensors or "
+            f"{file} is refused: it is {other}. Nothing in it was run. Save the numbers alone, as safetensors "
+            "or "
             "with torch.save(model.state_dict(), FILE)."
         )
     try:

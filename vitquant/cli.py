@@ -220,6 +220,41 @@ def _data(top: Any) -> None:
     remove = _command(top, "remove", data_commands.remove_command, "remove a dataset or a model's weights")
     remove.add_argument("name", metavar="NAME", help="figures measured with it stay")
 
+    adding = top.add_parser("add", help="add pictures or a model of your own")
+    kinds = adding.add_subparsers(required=True, metavar="KIND")
+    pictures = _command(kinds, "pictures", data_commands.add_pictures_command, "a folder or .zip of pictures")
+    pictures.add_argument("name", metavar="NAME", help="what to call the dataset")
+    pictures.add_argument("path", type=Path, metavar="PATH")
+    pictures.add_argument("--labels", type=Path, metavar="CSV", help="two columns: the file and its class")
+    pictures.add_argument(
+        "--class",
+        dest="classes",
+        action="append",
+        metavar="FOLDER=CLASS",
+        help="which class a folder's name means, by index or wnid; may be given several times",
+    )
+    pictures.add_argument("--title", help="what pages call it (its name)")
+    pictures.add_argument("--copy", action="store_true", help="copy them; else they stay where they are")
+    pictures.add_argument("--look", action="store_true", help="only look through them and report")
+    _json(pictures)
+    model = _command(kinds, "model", data_commands.add_model_command, "DINOv2 checkpoints")
+    model.add_argument("name", metavar="NAME", help="what to call the model")
+    model.add_argument("files", type=Path, nargs="+", metavar="FILE", help="backbone and head, or one file")
+    model.add_argument("--title", help="what pages call it")
+    _json(model)
+
+    heads = top.add_parser("head", help="train a linear head on a frozen backbone")
+    actions = heads.add_subparsers(required=True, metavar="ACTION")
+    train = _command(actions, "train", data_commands.head_train_command, "fit the classifier of a backbone")
+    train.add_argument("name", metavar="NAME", help="what to call the new model")
+    train.add_argument("--dataset", required=True, help="whose training pictures it is fitted to")
+    _model(train)
+    train.add_argument("--backbone", type=Path, metavar="FILE", help="a backbone's checkpoint, of this --model")
+    train.add_argument("--pictures", type=int, help="at most so many training pictures (all)")
+    train.add_argument("--seed", type=int, default=0, help="of the pictures held out (0)")
+    _image_size(train)
+    _json(train)
+
     _json(_command(top, "settings", data_commands.settings_command, "what is set, and where"))
     space = _command(top, "space", data_commands.space_command, "what takes space on the disk")
     space.add_argument("--remove", metavar="KIND/KEY", help="remove one of those listed")

@@ -7,9 +7,10 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from vitquant import data_tables, database, inventory, jobs, settings, space, terminal
-from vitquant.errands import Errand, FetchRequest, VerifyRequest
+from vitquant import data_tables, database, inventory, jobs, labels, settings, space, tables, terminal
+from vitquant.errands import Errand, FetchRequest, ModelRequest, PicturesRequest, VerifyRequest
 from vitquant.errors import InputError
+from vitquant.measurements import HeadRequest
 from vitquant.runs import Rows
 
 
@@ -29,6 +30,53 @@ def verify_command(options: argparse.Namespace) -> None:
 
 def remove_command(options: argparse.Namespace) -> None:
     print(space.remove_named(options.name))
+
+
+def add_pictures_command(options: argparse.Namespace) -> None:
+    request = PicturesRequest(
+        options.name,
+        path=str(options.path.expanduser().absolute()),
+        title=options.title or "",
+        labels=str(options.labels.expanduser().absolute()) if options.labels else None,
+        classes=_chosen(options.classes or []),
+        copy=options.copy,
+        add=not options.look,
+    )
+    terminal.answer(_carry_out(request), options, data_tables.pictures)
+
+
+def _chosen(pairs: list[str]) -> dict[str, int]:
+    """FOLDER=CLASS pairs, the class by its index or wnid."""
+    found = {}
+    for pair in pairs:
+        folder, equals, said = pair.rpartition("=")
+        if not equals or not folder:
+            raise InputError(f"{pair!r} chooses no class: write FOLDER=CLASS, the class by its index or wnid.")
+        is_index = said.isascii() and said.isdigit() and len(said) < 5
+        found[folder] = (labels.by_index(int(said)) if is_index else labels.by_wnid(said)).index
+    return found
+
+
+def add_model_command(options: argparse.Namespace) -> None:
+    files = tuple(str(file.expanduser().absolute()) for file in options.files)
+    request = ModelRequest(options.name, files=files, title=options.title or "")
+    terminal.answer(_carry_out(request), options, data_tables.model)
+
+
+def head_train_command(options: argparse.Namespace) -> None:
+    request = HeadRequest(
+        model=options.model,
+        weights=options.weights or "",
+        dataset=options.dataset,
+        name=options.name,
+        backbone=str(options.backbone.expanduser().absolute()) if options.backbone else None,
+        pictures=options.pictures,
+        image_size=options.image_size,
+        seed=options.seed,
+    )
+    with database.opened() as db, terminal.Bar(f"training the head {options.name}", "") as bar:
+        rows = jobs.run_here(db, request, on_progress=bar.show, on_wait=terminal.say)
+    terminal.answer(rows, options, tables.head)
 
 
 def settings_command(options: argparse.Namespace) -> None:

@@ -66,10 +66,6 @@ def model(rows: Sequence[Row]) -> str:
     return f"Added {row['model']}: {row['title']}, {row['parameters']:,} parameters, from {files}."
 
 
-def head(rows: Sequence[Row]) -> str:
-    return "\n".join(f"{name}: {value}" for row in rows for name, value in row.items())
-
-
 def settings(found: Row) -> str:
     there = "" if found["is_there"] else " (not there yet)"
     body = [

@@ -4,11 +4,11 @@ goes on where it was. Imports no torch until measure() is called."""
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vitquant import fetching
+from vitquant import catalog, fetching, own_pictures, registry
 from vitquant.errors import InputError
 from vitquant.request import Journal
 from vitquant.runs import Rows
@@ -74,7 +74,57 @@ class VerifyRequest(Errand):
         return fetching.verify(self.name, journal.progress)
 
 
-KINDS: dict[str, type] = {request.kind: request for request in (FetchRequest, VerifyRequest)}
+@dataclass(frozen=True)
+class PicturesRequest(Errand):
+    """One's own pictures, looked through and added (vitquant/own_pictures.py).
+
+    path: a folder, or a .zip archive, which is unpacked. labels: a CSV. classes: by the name of a folder, the
+    class index that is meant. copy: whether the pictures are copied, so that they stay when the folder goes.
+    add: whether they are added, or only looked through."""
+
+    kind: ClassVar[str] = "pictures"
+    path: str
+    title: str = ""
+    labels: str | None = None
+    classes: dict[str, int] = field(default_factory=dict)
+    copy: bool = False
+    add: bool = True
+
+    def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
+        def progress(done: int, total: int) -> None:
+            journal.progress(done, total, "pictures looked at")
+
+        path, labels = Path(self.path), Path(self.labels) if self.labels else None
+        if self.add:
+            catalog.check_new_name(registry.DATASETS, self.name)
+        report = own_pictures.look_through(path, labels=labels, chosen=self.classes, progress=progress)
+        is_added = self.add and report.problem is None
+        if is_added:
+            own_pictures.add(self.name, path, report=report, title=self.title or None, copy=self.copy)
+        return [{"name": self.name, "added": is_added, **report.plain()}]
+
+
+@dataclass(frozen=True)
+class ModelRequest(Errand):
+    """One's own model, looked at and added (vitquant/own_models.py)."""
+
+    kind: ClassVar[str] = "model"
+    files: tuple[str, ...]
+    title: str = ""
+
+    def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
+        from vitquant import own_models
+
+        journal.progress(0, 1, "reading every tensor")
+        files = [Path(file) for file in self.files]
+        spec = own_models.add(self.name, files, title=self.title or None)
+        found = {"model": spec.name, "title": spec.title, "parameters": spec.parameters}
+        return [{**found, "files": list(spec.files)}]
+
+
+KINDS: dict[str, type] = {
+    request.kind: request for request in (FetchRequest, VerifyRequest, PicturesRequest, ModelRequest)
+}
 
 
 def title(kind: str, request: Mapping[str, Any]) -> str:

@@ -106,7 +106,8 @@ def subjects(db: sqlite3.Connection) -> list[Subject]:
     )
     answered = [Subject(row["model"], row["weights"], row["dataset"], row["image_size"]) for row in rows]
     known = {(subject.model, subject.weights) for subject in answered}
-    others = dict.fromkeys((r.request["model"], r.request["weights"]) for r in runs.find(db, states=("done",)))
+    measured = [run for run in runs.find(db, states=("done",)) if run.request["variants"]]
+    others = dict.fromkeys((run.request["model"], run.request["weights"]) for run in measured)
     size = catalog.DEFAULT_IMAGE_SIZE
     return answered + [
         Subject(model, source, datasets.usual(model), size)

@@ -345,11 +345,8 @@ def _write(of: Backbone, name: str, state: dict[str, torch.Tensor]) -> tuple[Pat
 
 def _checkpoint(of: Backbone) -> dict[str, torch.Tensor]:
     """A backbone as Torch Hub's checkpoints have it: float32 tensors by their names there."""
-    state = load(of).state_dict()
-    if catalog.model(of.model).gated_mlp:
-        renamed = (name.replace(".mlp.fc1.", ".mlp.w12.").replace(".mlp.fc2.", ".mlp.w3.") for name in state)
-        return dict(zip(renamed, state.values(), strict=True))
-    return dict(state)
+    spec = catalog.model(of.model)
+    return {models.checkpoint_name(spec, name): tensor for name, tensor in load(of).state_dict().items()}
 
 
 def _save(state: dict[str, torch.Tensor], file: Path) -> None:

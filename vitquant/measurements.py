@@ -450,7 +450,7 @@ class HeadRequest(KeptWithItsRun):
         return rows if rows and heads.is_there(db, rows[0]) else None  # it may have been removed
 
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
-        from vitquant import head_training, own_models, own_pictures  # type: ignore[attr-defined]
+        from vitquant import head_training, own_models, own_pictures
 
         return head_training.carry_out(
             db, self, journal, add_model=own_models.add, add_view=own_pictures.add_view

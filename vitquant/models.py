@@ -44,7 +44,7 @@ def load(weights: Weights) -> LinearClassifier:
     spec = catalog.model(weights.model)
     with torch.device("meta"):  # shapes only: no memory taken, no time lost on values soon replaced
         model = LinearClassifier(spec)
-    names = {_checkpoint_name(spec, name): name for name, _ in model.named_parameters()}
+    names = {checkpoint_name(spec, name): name for name, _ in model.named_parameters()}
     shapes = {name: tuple(model.get_parameter(ours).shape) for name, ours in names.items()}
     if weights.source == "bundled":
         digest(weights, sha256_of)  # says what is wrong with a file that is not as it was shipped
@@ -66,7 +66,7 @@ def checkpoint_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     "linear_head."."""
     with torch.device("meta"):
         model = LinearClassifier(spec)
-    return {_checkpoint_name(spec, name): tuple(p.shape) for name, p in model.named_parameters()}
+    return {checkpoint_name(spec, name): tuple(p.shape) for name, p in model.named_parameters()}
 
 
 def plant(model: LinearClassifier, outliers: Outliers) -> None:
@@ -95,7 +95,7 @@ def plant(model: LinearClassifier, outliers: Outliers) -> None:
         linear.weight[:, read_by] /= outliers.factor
 
 
-def _checkpoint_name(spec: ModelSpec, name: str) -> str:
+def checkpoint_name(spec: ModelSpec, name: str) -> str:
     """What the checkpoints call this parameter; the head's with the prefix "linear_head."."""
     if spec.gated_mlp:
         return name.replace(".mlp.fc1.", ".mlp.w12.").replace(".mlp.fc2.", ".mlp.w3.")

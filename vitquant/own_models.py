@@ -37,13 +37,12 @@ class Found:
         return f"{spec.title}: {spec.parameters / 1e6:,.1f} million numbers, stored as {spec.stored_as}"
 
 
-def look_at(files: Sequence[Path], *, timm_name: str | None = None) -> Found:
+def look_at(files: Sequence[Path]) -> Found:
     """What model these files hold, every tensor of theirs checked.
 
-    files: a DINOv2 backbone and its head in either order, or one file with the whole model. timm_name: what timm
-    calls the model's form. Imports torch. Raises InputError where a file cannot be read or used, could run code,
-    or does not hold a whole model that can be served.
-    """
+    files: a DINOv2 backbone and its head in either order, or one file with the whole model. Imports torch.
+    Raises InputError where a file cannot be read or used, could run code, or does not hold a whole model that
+    can be served."""
     from vitquant import checkpoints, models
 
     if not files:
@@ -59,7 +58,6 @@ def add(
     name: str,
     files: Sequence[Path],
     *,
-    timm_name: str | None = None,
     title: str | None = None,
     trained_on: str | None = None,
 ) -> ModelSpec:
@@ -70,7 +68,7 @@ def add(
     Imports torch. Raises InputError where the name cannot be had, and as look_at does.
     """
     catalog.check_new_name(registry.MODELS, name)  # before checkpoints are read
-    found = look_at(files, timm_name=timm_name).spec
+    found = look_at(files).spec
     spec = replace(found, name=name, title=title or found.title, trained_on=trained_on)
     fields = {field: value for field, value in asdict(spec).items() if field not in REGISTERED}
     registry.add(registry.MODELS, name, {"spec": fields})
@@ -97,8 +95,7 @@ def _dinov2(held: "Held") -> ModelSpec:
         raise InputError(f"{files} holds a head alone: name the backbone's checkpoint beside it.")
     if "cls_token" not in shapes or "blocks.0.attn.qkv.weight" not in shapes:
         raise InputError(
-            f"{files} holds neither a DINOv2 backbone nor a vision transformer of timm's: what can be served is "
-            "a DINOv2 linear classifier, or a VisionTransformer of timm's by its name there."
+            f"{files} is no DINOv2 backbone: what can be served is a DINOv2 linear classifier of Torch Hub's."
         )
     width, registers = shapes["cls_token"][-1], shapes.get("register_tokens", (1, 0, 0))[1]
     depth = len({name.split(".")[1] for name in shapes if name.startswith("blocks.")})
@@ -106,7 +103,7 @@ def _dinov2(held: "Held") -> ModelSpec:
         (
             spec
             for spec in catalog.MODELS.values()
-            if spec.home == "hub" and (spec.width, spec.depth, spec.registers) == (width, depth, registers)
+            if not spec.planted and (spec.width, spec.depth, spec.registers) == (width, depth, registers)
         ),
         None,
     )
@@ -135,7 +132,8 @@ def _check_head(files: str, shape: tuple[int, ...] | None, like: ModelSpec) -> N
     if shape is None:
         raise InputError(
             f"{files} is a DINOv2 backbone without a head, and a backbone alone names no classes: name its "
-            "linear4 head beside it, or make one with `python -m vitquant head train --backbone FILE --dataset D`."
+            "linear4 head beside it, or make one with `python -m vitquant head train --backbone FILE --dataset "
+            "D`."
         )
     if shape == (1000, 2 * width):
         raise InputError(

@@ -9,7 +9,18 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitquant import database, exports, fetching, inventory, jobs, paths, registry, runs
+from vitquant import (
+    database,
+    exports,
+    fetching,
+    inventory,
+    jobs,
+    own_models,
+    own_pictures,
+    paths,
+    registry,
+    runs,
+)
 from vitquant.errors import InputError
 from vitquant.inventory import Item
 from vitquant.runs import Run
@@ -83,6 +94,12 @@ def remove_named(name: str) -> str:
         under_way = runs.find(db, states=("queued", "running"), errands=True)
         if name in [run.request["name"] for run in under_way]:
             raise InputError(f"An errand about {name} is under way: cancel it first.")
+    if name in registry.entries(registry.DATASETS):
+        own_pictures.remove(name)
+        return f"{name} is no longer a dataset here. Your files are where they were."
+    if name in registry.entries(registry.MODELS):
+        own_models.remove(name)
+        return f"{name} is no longer a model here. Files of yours are where they were."
     taken = fetching.remove(name)
     return f"Removed {name}, which took {bytes_words(taken, MB)}."
 

@@ -569,7 +569,32 @@ def _study(rows: Sequence[Row]) -> str:
     return calibration_tables.study(rows)
 
 
+def head(rows: Sequence[Row]) -> str:
+    """What a trained head is worth, and the candidates that its strength was chosen from."""
+    fit, *candidates = rows
+    body = [
+        [
+            f"{row['strength']:g}",
+            f"{row['n_heldout']:,}",
+            f"{row['top1']:.2%}",
+            f"{row['top1_low']:.2%} to {row['top1_high']:.2%}",
+            f"{row['cross_entropy_nats']:.3f} nats",
+            "<- chosen" if row["chosen"] else "",
+        ]
+        for row in candidates
+    ]
+    listing = table(["strength", "held out", "top-1", "95% interval", "cross-entropy", ""], body)
+    return (
+        f"{listing}\n\n{fit['model']}: a head for {fit['classes']:,} classes, trained on {fit['n_train']:,} "
+        "pictures "
+        f"of {fit['dataset']}, on the backbone of {fit['backbone']}. On {fit['n_heldout']:,} pictures held out "
+        "its "
+        f"top-1 is {fit['top1']:.2%} ({fit['top1_low']:.2%} to {fit['top1_high']:.2%})."
+    )
+
+
 BY_KIND: dict[str, Callable[[Sequence[Row]], str]] = {
+    "head": head,
     "accuracy": accuracy,
     "latency": latency,
     "size": size,

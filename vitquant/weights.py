@@ -54,7 +54,8 @@ def resolve(model: str, source: str | None = None) -> Weights:
         return Weights(model, "own", tuple(Path(file) for file in spec.files))
     if spec.home == "own":
         raise InputError(
-            f"{model} takes no weights from {source!r}: it has its own files, and random ones can be had. Add other "
+            f"{model} takes no weights from {source!r}: it has its own files, and random ones can be had. Add "
+            "other "
             "files as a model of their own."
         )
     names = (spec.backbone_file, spec.head_file)

@@ -24,7 +24,7 @@ INTERVALS = {
 
 
 def show(db: sqlite3.Connection, chosen: Choices) -> None:
-    found = [run for run in runs.find(db, states=("done",)) if run.result]
+    found = [run for run in runs.find(db, states=("done",)) if run.result and run.request["variants"]]
     found += [run for run in runs.find(db, states=("done",), shipped=True) if run.result]
     if len(found) < 2:
         st.info(

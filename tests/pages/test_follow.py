@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from components import readonly
 from tests import drawn
 from tests.conftest import missing
 from tests.pages.helpers import html_of, store_run, text_of, visit

@@ -1,0 +1,90 @@
+"""One's own model: DINOv2 checkpoints, or a backbone with a head that is trained here."""
+
+import sqlite3
+from pathlib import Path
+
+import streamlit as st
+
+from components import queue, readonly
+from vitquant import catalog, datasets, registry
+from vitquant.errands import ModelRequest
+from vitquant.measurements import HeadRequest
+
+
+def show(db: sqlite3.Connection) -> None:
+    _added()
+    if readonly.is_on():
+        return
+    st.subheader("Add a model", anchor=False)
+    st.markdown(
+        "**DINOv2**, any of the eight `_lc` models, from files on the machine that the dashboard runs on; they "
+        "stay "
+        "where they are. The backbone's checkpoint and the head's, or one file with both: `.safetensors`, or "
+        "tensors "
+        "as torch saves them. Files that could run code are refused."
+    )
+    name = st.text_input("What to call it", key="model:name", placeholder="my-vit").strip()
+    example = "/home/me/backbone.pth\n/home/me/head.pth"
+    paths = st.text_area("Files, one a line", key="model:files", placeholder=example)
+    files = tuple(str(Path(line.strip()).expanduser()) for line in paths.splitlines() if line.strip())
+    st.button(
+        "Add it",
+        type="primary",
+        icon=":material/add:",
+        disabled=not (name and files),
+        on_click=queue.start,
+        args=(ModelRequest(name, files=files),),
+    )
+    _head()
+
+
+def _added() -> None:
+    own = [e for e in registry.entries(registry.MODELS).values() if not e.get(registry.REMOVED_AT)]
+    if not own:
+        return
+    st.subheader("Added", anchor=False)
+    for entry in own:
+        spec = entry["spec"]
+        files = ", ".join(f"`{file}`" for file in spec["files"])
+        st.markdown(f"- **{spec['title']}** (`{entry['name']}`), from {files}")
+    st.page_link("pages/benchmark.py", label="Choose it under Model, on any page", icon=":material/speed:")
+
+
+def _head() -> None:
+    st.subheader("Train a head", anchor=False)
+    st.markdown(
+        "A backbone alone recognises nothing. On your pictures a linear classifier can be fitted to what it "
+        "sees: "
+        "minutes for some thousands of them, in the background (shown on the Benchmark page, too)."
+    )
+    known = list(catalog.models().values())
+    here = [spec for spec in catalog.datasets().values() if datasets.is_here(spec.name)]
+    labelled = [spec.name for spec in here if spec.labelled]
+    left, right = st.columns(2)
+    model = left.selectbox("Backbone of", [spec.name for spec in known], key="head:model")
+    dataset = right.selectbox("Pictures", labelled, key="head:dataset")
+    backbone = left.text_input(
+        "Backbone's checkpoint, if it is another file", key="head:backbone", placeholder="…_pretrain.pth"
+    ).strip()
+    name = right.text_input("What to call the new model", key="head:name", placeholder="my-classifier").strip()
+    pictures = left.number_input("At most so many pictures", 50, 10**6, 4_000, step=500, key="head:pictures")
+    if not (name and model and dataset):
+        st.caption("Choose a name for the new model.")
+        return
+    st.button(
+        "Train the head",
+        type="primary",
+        icon=":material/model_training:",
+        on_click=queue.start,
+        args=(
+            HeadRequest(
+                model=model,
+                weights="",
+                dataset=dataset,
+                name=name,
+                backbone=backbone or None,
+                pictures=int(pictures),
+            ),
+        ),
+    )
+    queue.show()
