@@ -197,7 +197,7 @@ FORMATS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "no file": (lambda file: None, "none.pth", "cannot be read: No such file or directory"),
     "a folder": (lambda file: file.mkdir(), "folder.pth", "cannot be read: Is a directory"),
     "nothing in it": (lambda file: file.write_bytes(b""), "empty.pth", "cut short, damaged or no checkpoint"),
-    "no weights": (lambda file: torch.save({"a": 1}, file), "a.pth", "holds neither a DINOv2 backbone nor"),
+    "no weights": (lambda file: torch.save({"a": 1}, file), "a.pth", "is no DINOv2 backbone"),
     "a list": (lambda file: torch.save([1], file), "list.pth", "holds a list, not tensors by name"),
 }
 

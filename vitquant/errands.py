@@ -100,7 +100,7 @@ class PicturesRequest(Errand):
         report = own_pictures.look_through(path, labels=labels, chosen=self.classes, progress=progress)
         is_added = self.add and report.problem is None
         if is_added:
-            own_pictures.add(self.name, path, report=report, title=self.title or None, copy=self.copy)
+            own_pictures.add(self.name, path, report=report, title=self.title or self.name, copy=self.copy)
         return [{"name": self.name, "added": is_added, **report.plain()}]
 
 

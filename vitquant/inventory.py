@@ -2,7 +2,7 @@
 digests and the disk they take. Imports no torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from vitquant import (
     fetching,
     first_use,
     paths,
-    registry,
     sample,
     tiny_imagenet,
     weights,
@@ -135,7 +134,7 @@ def _own_dataset(spec: DatasetSpec) -> Item:
         "here" if is_here else "not here",
         0,
         False,
-        fetching.size_of(registry.folder(registry.DATASETS) / spec.name),
+        _taken_here([Path(str(spec.root))]),
         str(spec.root),
         OWN_LICENCE,
         can_be_removed=True,
@@ -170,13 +169,19 @@ def _model(spec: ModelSpec) -> Item:
         "not here" if gone else "here",
         0,
         False,
-        sum(fetching.size_of(file) for file in source.files),
+        _taken_here(source.files),
         ", ".join(str(file) for file in source.files),
         OWN_LICENCE,
         can_be_removed=True,
         problem=f"Its weights are gone: {gone[0]} is not there." if gone else None,
         facts=facts,
     )
+
+
+def _taken_here(places: Sequence[Path]) -> int:
+    """The bytes of those places that lie below the data folder: what lies elsewhere is somebody's own."""
+    below = [place for place in places if place.resolve().is_relative_to(paths.data_dir())]
+    return sum(fetching.size_of(place) for place in below)
 
 
 def _hub_model(spec: ModelSpec, facts: Mapping[str, str]) -> Item:

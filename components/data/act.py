@@ -24,6 +24,8 @@ def gb(count: int) -> str:
 
 def mb(count: int) -> str:
     """Bytes in MB (10^6), or GB where they are many."""
+    if not count:
+        return "nothing"
     return gb(count) if count >= 10**10 else f"{count / 1e6:,.{0 if count >= 10**7 else 1}f} MB"
 
 

@@ -120,6 +120,7 @@ def _report(run: Run) -> None:
             f"Add as {request['name']}",
             type="primary",
             icon=":material/add:",
+            key="own:add",
             on_click=queue.start,
             args=(
                 PicturesRequest(

@@ -38,7 +38,8 @@ def show(db: sqlite3.Connection) -> None:
 
 def _piece(piece: Piece) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key=f"piece-{piece.kind}-{piece.key}"):
-        st.markdown(f"{act.mb(piece.size_bytes)} · {piece.title}", width="stretch")
+        takes = act.mb(piece.size_bytes) if piece.size_bytes else "nothing of ours"
+        st.markdown(f"{piece.title} · {takes}", width="stretch")
         if readonly.is_on():
             return
         with st.popover("Remove", icon=":material/delete:", type="tertiary"):

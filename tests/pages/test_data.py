@@ -6,9 +6,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests import drawn
-from tests.pages.helpers import LATENCY, LATENCY_ROWS, SIZE, SIZE_ROWS, store_run, text_of, visit
-from vitquant import accuracy, database, datasets, paths, runs
+from tests.pages.helpers import LATENCY, LATENCY_ROWS, SIZE, SIZE_ROWS, opened, store_run, text_of, visit
+from vitquant import accuracy, catalog, database, datasets, jobs, paths, runs
 from vitquant.errands import FetchRequest, VerifyRequest
+from vitquant.errors import InputError
 from vitquant.runs import Run
 
 SMALL = "dinov2_vits14_lc"
@@ -132,6 +133,58 @@ def test_stored_runs_are_listed_and_removed_one_by_one() -> None:
     with database.opened() as db:
         assert [left.id for left in runs.find(db)] == [other.id]
     assert f"Forgot run {run.id}." in "".join(str(one.value) for one in at.success)
+
+
+def test_pictures_are_looked_through_chosen_for_and_added(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    drawn.draw_split(folder, 2, classes=2)
+    first, second = sorted(folder.iterdir())
+    first.rename(folder / "crane")
+    at = view("pictures")
+    at.text_input(key="own:path").set_value(str(folder))
+    at.text_input(key="own:name").set_value("mine").run()
+    [look] = [button for button in at.button if button.label == "Look through them"]
+    look.click().run()
+    carry_out(queued()[0])
+    at = view("pictures")
+    said = text_of(at)
+    assert "1 word that matches several classes: choose" in said
+    [which] = [box for box in at.selectbox if box.label == "`crane`"]
+    which.select(134).run()
+    at.button(key="own:add").click().run()
+    carry_out(queued()[0])
+    assert "mine" in catalog.datasets()
+    said = text_of(view("pictures"))
+    assert "**mine** (`mine`): 4 pictures, 2 classes" in said
+    at = visit("explorer", dataset="mine")
+    assert len(opened(at)) == 4
+    at = view("space")
+    at.button(key="remove-pictures-mine").click().run()
+    assert "mine" not in catalog.datasets() and second.is_dir()
+
+
+def carry_out(run: Run) -> None:
+    jobs.carry_out_queued(run.id)
+
+
+def test_a_model_and_a_head_are_asked_for(pictures: Path) -> None:
+    at = view("models")
+    at.text_input(key="model:name").set_value("mine")
+    at.text_area(key="model:files").set_value("/a/backbone.pth\n\n/a/head.pth").run()
+    [add] = [button for button in at.button if button.label == "Add it"]
+    add.click().run()
+    assert queued()[0].request["files"] == ["/a/backbone.pth", "/a/head.pth"]
+    with pytest.raises(InputError, match="cannot be read"):
+        carry_out(queued()[0])
+    assert "has failed" in text_of(view("models")) and "mine" not in catalog.models()
+    at.selectbox(key="head:model").select(SMALL).run()
+    at.text_input(key="head:name").set_value("headed").run()
+    [train] = [button for button in at.button if button.label == "Train the head"]
+    train.click().run()
+    # Its weights are not here: said at once, and nothing is queued.
+    assert [str(one.value) for one in at.error]
+    with database.opened() as db:
+        assert runs.find(db, states=("queued",)) == []
 
 
 def test_settings_are_shown_with_what_holds_and_who_said_so(
