@@ -3,15 +3,17 @@
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import drawn
 from tests.loopback import Fault, Site, serving
 from tests.test_prepare import contents, pack
-from vitquant import database, datasets, errands, fetching, jobs, paths, runs
-from vitquant.errands import FetchRequest, VerifyRequest
+from vitquant import catalog, database, datasets, errands, fetching, jobs, paths, runs
+from vitquant.errands import FetchRequest, PicturesRequest, VerifyRequest
 from vitquant.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("data_dir")
@@ -125,6 +127,28 @@ def test_an_errand_says_what_it_is(request_: errands.Errand, words: str) -> None
     from vitquant.request import to_plain
 
     assert errands.title(request_.kind, to_plain(request_)) == words
+
+
+def test_an_archive_of_pictures_is_looked_through_and_then_added(tmp_path: Path) -> None:
+    drawn.draw_split(tmp_path / "mine", 2, classes=2)
+    archive = tmp_path / "mine.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for file in sorted((tmp_path / "mine").rglob("*.png")):
+            zipped.write(file, file.relative_to(tmp_path))
+    with database.opened() as db:
+        [found] = jobs.run_here(db, PicturesRequest("mine", path=str(archive), add=False))
+        assert (found["added"], found["classes"], "mine" in catalog.datasets()) == (False, 2, False)
+        [found] = jobs.run_here(db, PicturesRequest("mine", path=str(archive)))
+    assert found["added"] and len(datasets.open_dataset("mine").examples) == 4
+    with database.opened() as db, pytest.raises(InputError, match="There is mine already"):
+        jobs.run_here(db, PicturesRequest("mine", path=str(archive)))
+
+
+def test_a_folder_that_is_none_adds_nothing_and_says_why(tmp_path: Path) -> None:
+    with database.opened() as db:
+        [found] = jobs.run_here(db, PicturesRequest("mine", path=str(tmp_path / "nowhere")))
+    assert not found["added"] and "There is no folder" in found["problem"]
+    assert "mine" not in catalog.datasets()
 
 
 def cli(*arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -172,6 +172,15 @@ def test_another_file_under_a_known_name_is_refused(checkpoints: Path, tmp_path:
     with pytest.raises(InputError, match=r"is not what it was|cut short"):
         fetching.fetch(SMALL, silent, files=[other])
     assert item(SMALL).state == "not here"
+    changed = (checkpoints / NAMES[0]).read_bytes()
+    at = len(changed) // 2
+    changed = changed[:at] + bytes([changed[at] ^ 255]) + changed[at + 1 :]
+    with (
+        serving({NAMES[0]: changed, NAMES[1]: checkpoints / NAMES[1]}) as site,
+        pytest.raises(InputError, match=rf"{NAMES[0]} is not what it was"),
+    ):
+        fetching.fetch(SMALL, silent, mirror=site.address, patience=QUICK)
+    assert item(SMALL).state == "not here"
 
 
 @pytest.mark.parametrize(

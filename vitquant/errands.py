@@ -97,11 +97,21 @@ class PicturesRequest(Errand):
         path, labels = Path(self.path), Path(self.labels) if self.labels else None
         if self.add:
             catalog.check_new_name(registry.DATASETS, self.name)
-        report = own_pictures.look_through(path, labels=labels, chosen=self.classes, progress=progress)
+        if path.suffix.lower() == ".zip" and path.is_file():
+            report = own_pictures.look_through_zip(path, chosen=self.classes, progress=progress)
+        else:
+            report = own_pictures.look_through(path, labels=labels, chosen=self.classes, progress=progress)
         is_added = self.add and report.problem is None
         if is_added:
-            own_pictures.add(self.name, path, report=report, title=self.title or self.name, copy=self.copy)
+            self._add(path, report, progress)
         return [{"name": self.name, "added": is_added, **report.plain()}]
+
+    def _add(self, path: Path, report: own_pictures.Report, progress: own_pictures.Progress) -> None:
+        title = self.title or self.name
+        if path.suffix.lower() == ".zip" and path.is_file():
+            own_pictures.add_zip(self.name, path, chosen=self.classes, title=title, progress=progress)
+        else:
+            own_pictures.add(self.name, path, report=report, title=title, copy=self.copy)
 
 
 @dataclass(frozen=True)

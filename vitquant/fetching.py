@@ -32,7 +32,7 @@ ARCHIVE_FROM = "http://cs231n.stanford.edu"
 ARCHIVE_BYTES = 248_100_043
 ARCHIVE_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 LAID_OUT_BYTES = 480 * 10**6
-"""What the official archive's 110,000 small pictures take on a disk with blocks of 4 KiB, about."""
+"""What the official archive's 110,000 small pictures take on a disk, about: a block of 4 KiB each."""
 
 Progress = Callable[[int, int, str], None]
 """Called with what is done, all of it, and the unit in words: "bytes of FILE" or "pictures laid out"."""
@@ -44,7 +44,7 @@ class Part:
 
     url: str
     target: Path
-    about_bytes: int  # its size, exact where is_exact
+    about_bytes: int  # its size, exact where md5 is known
     is_archive: bool = False
     md5: str | None = None  # as its source states it: then its size is exact, too
 
@@ -109,12 +109,17 @@ def fetch(
     brought = _brought_checkpoints(_fetched_model(name), files) if files else {}
     rows = []
     for part in parts(name, mirror):
-        if not part.target.is_file():
-            if files:
-                _copy(brought[part.target.name], part, progress)
-            else:
-                _download(part, progress, patience)
-        rows.append(_noted(part.target, str(brought.get(part.target.name, part.url))))
+        was_here = part.target.is_file()
+        if not was_here and files:
+            _copy(brought[part.target.name], part, progress)
+        elif not was_here:
+            _download(part, progress, patience)
+        try:
+            rows.append(_noted(part.target, str(brought.get(part.target.name, part.url))))
+        except InputError:
+            if not was_here:
+                part.target.unlink()  # what has come under this name is another file than before
+            raise
     return rows
 
 

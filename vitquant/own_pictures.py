@@ -156,7 +156,7 @@ def remove(name: str) -> None:
             shutil.rmtree(copied)
 
 
-_ADD = ".venv/bin/python -m vitquant datasets add"
+_ADD = ".venv/bin/python -m vitquant add pictures"
 
 
 def _check_usable(report: Report) -> None:
