@@ -29,6 +29,13 @@ def mb(count: int) -> str:
     return gb(count) if count >= 10**10 else f"{count / 1e6:,.{0 if count >= 10**7 else 1}f} MB"
 
 
+def short(place: Path) -> str:
+    """A path as people write it: from the project's folder or from their own where it lies below."""
+    if place.is_relative_to(paths.PROJECT_ROOT):
+        return f"{place.relative_to(paths.PROJECT_ROOT)}/"
+    return f"~/{place.relative_to(Path.home())}" if place.is_relative_to(Path.home()) else str(place)
+
+
 def free_bytes(folder: Path) -> int:
     """What is free on the disk of a folder that may not be there yet."""
     while not folder.exists():

@@ -27,12 +27,9 @@ def show(db: sqlite3.Connection) -> None:
     items = inventory.items()
     verified = _newest_of_each(db)
     busy = {run.request["name"] for run in runs.find(db, states=("queued", "running"), errands=True)}
-    st.caption(
-        f"Free on the disk of pictures and results: {act.gb(act.free_bytes(paths.data_dir()))} (in "
-        f"{paths.data_dir()}); of Torch Hub's checkpoints: "
-        f"{act.gb(act.free_bytes(paths.hub_checkpoints_dir()))} "
-        f"(in {paths.hub_checkpoints_dir()})."
-    )
+    places = {"pictures and results": paths.data_dir(), "Torch Hub's checkpoints": paths.hub_checkpoints_dir()}
+    free = [f"{act.gb(act.free_bytes(at))} for {what} (in `{act.short(at)}`)" for what, at in places.items()]
+    st.caption(f"Free on the disk: {', '.join(free)}.")
     for title, kind in (("Pictures", inventory.DATASET), ("Models", inventory.MODEL)):
         st.subheader(title, anchor=False)
         for item in items:
