@@ -6,13 +6,13 @@ from pathlib import Path
 import streamlit as st
 
 from components import queue, readonly
-from vitquant import catalog, datasets, registry
+from vitquant import catalog, datasets, registry, runs
 from vitquant.errands import ModelRequest
 from vitquant.measurements import HeadRequest
 
 
 def show(db: sqlite3.Connection) -> None:
-    _added()
+    _added(db)
     if readonly.is_on():
         return
     st.subheader("Add a model", anchor=False)
@@ -38,15 +38,25 @@ def show(db: sqlite3.Connection) -> None:
     _head()
 
 
-def _added() -> None:
+def _added(db: sqlite3.Connection) -> None:
     own = [e for e in registry.entries(registry.MODELS).values() if not e.get(registry.REMOVED_AT)]
     if not own:
         return
     st.subheader("Added", anchor=False)
+    trained = runs.find(db, kind=HeadRequest.kind, states=("done",))
+    heads = {run.request["name"]: run.result[0] for run in reversed(trained) if run.result}
     for entry in own:
         spec = entry["spec"]
         files = ", ".join(f"`{file}`" for file in spec["files"])
         st.markdown(f"- **{spec['title']}** (`{entry['name']}`), from {files}")
+        if head := heads.get(entry["name"]):
+            st.caption(
+                f"Its head knows {head['classes']:,} classes, from {head['n_train']:,} pictures of "
+                f"{head['dataset']}. Of "
+                f"{head['n_heldout']:,} others it has {head['top1']:.1%} right (95% interval "
+                f"{head['top1_low']:.1%} to "
+                f"{head['top1_high']:.1%})."
+            )
     st.page_link("pages/benchmark.py", label="Choose it under Model, on any page", icon=":material/speed:")
 
 

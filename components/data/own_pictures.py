@@ -114,8 +114,7 @@ def _report(run: Run) -> None:
         st.success(f"Added as {report['name']}.", icon=":material/check:")
     classes = _choices(run.id, report)
     _left_out(report)
-    is_new = not report["added"]
-    if (is_new and not report["problem"]) or classes:
+    if not report["added"] and (classes or not report["problem"]):
         st.button(
             f"Add as {request['name']}",
             type="primary",

@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests import drawn
 from tests.pages.helpers import LATENCY, LATENCY_ROWS, SIZE, SIZE_ROWS, opened, store_run, text_of, visit
-from vitquant import accuracy, catalog, database, datasets, jobs, paths, runs
+from vitquant import accuracy, catalog, database, datasets, jobs, paths, registry, runs
 from vitquant.errands import FetchRequest, VerifyRequest
 from vitquant.errors import InputError
 from vitquant.runs import Run
@@ -185,6 +185,19 @@ def test_a_model_and_a_head_are_asked_for(pictures: Path) -> None:
     assert [str(one.value) for one in at.error]
     with database.opened() as db:
         assert runs.find(db, states=("queued",)) == []
+
+
+def test_a_trained_head_says_what_it_is_worth() -> None:
+    spec = {"title": "Mine", "home": "own", "files": ["/a", "/b"]}
+    registry.add(registry.MODELS, "mine", {"spec": spec})
+    fit = {"part": "fit", "classes": 9, "n_train": 80, "dataset": "photos", "n_heldout": 20}
+    fit |= {"top1": 0.5, "top1_low": 0.299, "top1_high": 0.701}
+    with database.opened() as db:
+        run = runs.add(db, "head", {"model": SMALL, "weights": "", "variants": [], "name": "mine"}, {}, {})
+        runs.finish(db, run.id, "done", result=[fit])
+    assert "Of 20 others it has 50.0% right (95% interval 29.9% to 70.1%)" in text_of(view("models"))
+    for page in ("overview", "benchmark", "size"):
+        visit(page)
 
 
 def test_settings_are_shown_with_what_holds_and_who_said_so(
