@@ -76,7 +76,7 @@ def test_the_server_never_imports_torch_whatever_page_is_visited(page: Page, fil
 def test_every_page_is_listed_and_a_click_opens_it(page: Page, filled: Server) -> None:
     visit(page, filled, "")
     links = page.get_by_test_id("stSidebarNavLink")
-    titles = ["Overview", "Tour", "Explorer", "Benchmark", "Size", "Diagnosis"]
+    titles = ["Overview", "Tour", "Explorer", "Benchmark", "Size", "Diagnosis", "Data and models"]
     assert [link.inner_text().splitlines()[-1] for link in links.all()] == titles
     links.filter(has_text="Diagnosis").click()
     expect(page.get_by_role("heading", name="Diagnosis", exact=True)).to_be_visible()
