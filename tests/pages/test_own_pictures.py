@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests import drawn
 from tests.pages.helpers import html_of, opened, text_of, visit
-from vitquant import accuracy, browse, database, gallery, own_pictures, predictions
+from vitquant import accuracy, browse, database, gallery, own_pictures, predictions, report
 from vitquant.predictions import Prediction
 
 FP32, OTHER = 951, 950
@@ -97,11 +97,15 @@ def test_views_of_classes_are_not_offered(unlabelled: accuracy.Plan, view: str) 
 def test_a_picture_in_detail_has_no_true_class(
     unlabelled: accuracy.Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("VITQUANT_READONLY", "1")  # nothing that was not measured is asked for
+    monkeypatch.setenv("VITQUANT_READONLY", "1")  # nobody is asked for the other variants' answers
     at = visit(**WHERE, picture=unlabelled.order[1])
     told = text_of(at)
-    assert "No label" in told and "true class" not in told.lower()
-    assert "✗ not as fp32" in told and "✓ as fp32" in told
+    assert (
+        "No label" in told
+        and "✗ not as fp32" in told
+        and "✓ as fp32" in told
+        and "true class" not in told.lower()
+    )
 
 
 def test_the_benchmark_names_the_share(unlabelled: accuracy.Plan) -> None:
@@ -122,6 +126,9 @@ def test_a_report_and_a_selection_say_so_too(unlabelled: accuracy.Plan, tmp_path
         rows = list(browse.export(db, answers.dataset_id, answers.series_ids, browse.Filter()))
         assert {row["true_words"] for row in rows} == {None}
         json.dumps(rows)
+        collected = report.collect(db, subject, answers)
+    assert "agreement with fp32" in report.as_html(collected)
+    assert "agreement_with" in report.as_json(collected) and report.as_csv(collected)
 
 
 def test_pictures_that_were_removed_are_still_told_of(unlabelled: accuracy.Plan) -> None:
