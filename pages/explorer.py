@@ -79,8 +79,7 @@ def _no_pictures(chosen: Choices) -> None:
     st.markdown(
         "Look at pictures, and see what each quantized version of a vision transformer still recognises. "
         f"{spec.title} has {spec.pictures:,} pictures of {spec.classes} kinds. One line in the project's "
-        "folder "
-        "brings them here, as the page Data and models does by a click:"
+        "folder brings them here, as the page Data and models does by a click:"
     )
     st.code(spec.how_to_get, language="bash")
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -135,8 +135,7 @@ def _open(file: Path) -> dict[str, Any]:
     if other:
         raise InputError(
             f"{file} is refused: it is {other}. Nothing in it was run. Save the numbers alone, as safetensors "
-            "or "
-            "with torch.save(model.state_dict(), FILE)."
+            "or with torch.save(model.state_dict(), FILE)."
         )
     try:
         if _is_safetensors(begins):

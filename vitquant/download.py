@@ -261,8 +261,7 @@ class _Fetching:
             why = _REFUSED.get(status, "that is no file")
             raise InputError(
                 f"{self.url} cannot be downloaded: the server answers {status} {reply.reason}, {why}. Check "
-                "the "
-                "address, or name a mirror or a file that you have."
+                "the address, or name a mirror or a file that you have."
             )
 
     def _take(self, reply: requests.Response, record: _Record, begin: int) -> None:
@@ -335,8 +334,7 @@ class _Fetching:
         discard(self.target)
         raise InputError(
             f"{self.url} could not be downloaded: {why}. Nothing of it was kept; name a mirror or a file that "
-            "you "
-            "have."
+            "you have."
         )
 
 
@@ -437,8 +435,7 @@ def _sentences(target: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
                 f"The disk of {target.parent} is full. What has come of {target.name} is kept: free some "
-                "space, "
-                "and the same again goes on from there."
+                "space, and the same again goes on from there."
             ) from error
         raise InputError(
             f"{target.name} cannot be written into {target.parent}: {error.strerror or error}."

@@ -55,8 +55,7 @@ def resolve(model: str, source: str | None = None) -> Weights:
     if spec.home == "own":
         raise InputError(
             f"{model} takes no weights from {source!r}: it has its own files, and random ones can be had. Add "
-            "other "
-            "files as a model of their own."
+            "other files as a model of their own."
         )
     names = (spec.backbone_file, spec.head_file)
     if source == "hub":

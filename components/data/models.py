@@ -17,11 +17,9 @@ def show(db: sqlite3.Connection) -> None:
         return
     st.subheader("Add a model", anchor=False)
     st.markdown(
-        "**DINOv2**, any of the eight `_lc` models, from files on the machine that the dashboard runs on; they "
-        "stay "
-        "where they are. The backbone's checkpoint and the head's, or one file with both: `.safetensors`, or "
-        "tensors "
-        "as torch saves them. Files that could run code are refused."
+        "**DINOv2**, any of the eight `_lc` models, from files on the machine that the dashboard runs on; "
+        "they stay where they are. The backbone's checkpoint and the head's, or one file with both: "
+        "`.safetensors`, or tensors as torch saves them. Files that could run code are refused."
     )
     name = st.text_input("What to call it", key="model:name", placeholder="my-vit").strip()
     example = "/home/me/backbone.pth\n/home/me/head.pth"
@@ -52,10 +50,8 @@ def _added(db: sqlite3.Connection) -> None:
         if head := heads.get(entry["name"]):
             st.caption(
                 f"Its head knows {head['classes']:,} classes, from {head['n_train']:,} pictures of "
-                f"{head['dataset']}. Of "
-                f"{head['n_heldout']:,} others it has {head['top1']:.1%} right (95% interval "
-                f"{head['top1_low']:.1%} to "
-                f"{head['top1_high']:.1%})."
+                f"{head['dataset']}. Of {head['n_heldout']:,} others it has {head['top1']:.1%} right (95% "
+                f"interval {head['top1_low']:.1%} to {head['top1_high']:.1%})."
             )
     st.page_link("pages/benchmark.py", label="Choose it under Model, on any page", icon=":material/speed:")
 
@@ -64,8 +60,7 @@ def _head() -> None:
     st.subheader("Train a head", anchor=False)
     st.markdown(
         "A backbone alone recognises nothing. On your pictures a linear classifier can be fitted to what it "
-        "sees: "
-        "minutes for some thousands of them, in the background (shown on the Benchmark page, too)."
+        "sees: minutes for some thousands of them, in the background (shown on the Benchmark page, too)."
     )
     known = list(catalog.models().values())
     here = [spec for spec in catalog.datasets().values() if datasets.is_here(spec.name)]

@@ -13,8 +13,7 @@ def show(db: sqlite3.Connection) -> None:
     there = "" if settings.file().is_file() else " (which is not there yet)"
     st.markdown(
         f"A line for each thing that you want otherwise, in `{settings.file()}`{there}; an environment "
-        "variable "
-        "overrides its line. A running dashboard follows the file at once."
+        "variable overrides its line. A running dashboard follows the file at once."
     )
     for setting in settings.SETTINGS.values():
         _setting(setting)
