@@ -5,11 +5,15 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import drawn
-from vitquant import accuracy, database, sample
+from vitquant import accuracy, catalog, database, sample
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -69,6 +73,42 @@ def tiny_imagenet(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Pat
 
     folder = tmp_path_factory.mktemp("prepared")
     prepare(shared / "tiny-imagenet-200-val.zip", folder / "tiny-imagenet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def state() -> "dict[str, torch.Tensor]":
+    """The tensors of dinov2_vits14_reg_lc with random weights, by the names of Torch Hub's model."""
+    from vitquant import models, weights
+
+    return dict(models.load(weights.resolve("dinov2_vits14_reg_lc", "random")).state_dict())
+
+
+@pytest.fixture(scope="session")
+def backbone(state: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+    """Those of its backbone, as in its checkpoint."""
+    return {name: tensor for name, tensor in state.items() if not name.startswith("linear_head.")}
+
+
+@pytest.fixture(scope="session")
+def head(state: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+    """Those of its head, as in its checkpoint."""
+    return {name: state[f"linear_head.{name}"] for name in ("weight", "bias")}
+
+
+@pytest.fixture(scope="session")
+def checkpoints(
+    tmp_path_factory: pytest.TempPathFactory,
+    backbone: "dict[str, torch.Tensor]",
+    head: "dict[str, torch.Tensor]",
+) -> Path:
+    """A folder with both of its checkpoint files, as large as the real ones and named as they are."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("checkpoints")
+    spec = catalog.model("dinov2_vits14_reg_lc")
+    torch.save(backbone, folder / spec.backbone_file)
+    torch.save(head, folder / spec.head_file)
     return folder
 
 

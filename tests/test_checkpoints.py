@@ -15,21 +15,6 @@ SPEC = catalog.model(SMALL)
 State = dict[str, torch.Tensor]
 
 
-@pytest.fixture(scope="module")
-def state() -> State:
-    return dict(models.load(resolve(SMALL, "random")).state_dict())
-
-
-@pytest.fixture(scope="module")
-def backbone(state: State) -> State:
-    return {name: tensor for name, tensor in state.items() if not name.startswith("linear_head.")}
-
-
-@pytest.fixture(scope="module")
-def head(state: State) -> State:
-    return {name: state[f"linear_head.{name}"] for name in ("weight", "bias")}
-
-
 def in_folder(folder: Path, backbone: object, head: object, **how: bool) -> Weights:
     torch.save(backbone, folder / SPEC.backbone_file, **how)
     torch.save(head, folder / SPEC.head_file, **how)

@@ -6,17 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.loopback import Fault, Site, serving
 from tests.test_prepare import contents, pack
-from vitquant import catalog, datasets, fetching, first_use, inventory, models, paths, space, weights
+from vitquant import catalog, datasets, fetching, first_use, inventory, paths, space, weights
 from vitquant.digests import sha256_of
 from vitquant.download import Patience
 from vitquant.errors import InputError
 from vitquant.inventory import Item
 
-SMALL = "dinov2_vits14_lc"
+SMALL = "dinov2_vits14_reg_lc"
 SPEC = catalog.model(SMALL)
 NAMES = (SPEC.backbone_file, SPEC.head_file)
 QUICK = Patience(stalled_after_s=1.0, retries=1, backoff_factor_s=0.0)
@@ -40,17 +39,6 @@ def archive(tmp_path: Path) -> Path:
 def site(archive: Path) -> Iterator[Site]:
     with serving({fetching.ARCHIVE: archive}) as site:
         yield site
-
-
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both checkpoint files of the small model."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    state = models.load(weights.resolve(SMALL, "random")).state_dict()
-    head = {name: state.pop(f"linear_head.{name}") for name in ("weight", "bias")}
-    torch.save(dict(state), folder / SPEC.backbone_file)
-    torch.save(head, folder / SPEC.head_file)
-    return folder
 
 
 def item(name: str) -> Item:

@@ -17,21 +17,6 @@ State = dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
-def state() -> State:
-    return dict(models.load(weights.resolve(SMALL, "random")).state_dict())
-
-
-@pytest.fixture(scope="module")
-def backbone(state: State) -> State:
-    return {name: tensor for name, tensor in state.items() if not name.startswith("linear_head.")}
-
-
-@pytest.fixture(scope="module")
-def head(state: State) -> State:
-    return {name: state[f"linear_head.{name}"] for name in ("weight", "bias")}
-
-
-@pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory, backbone: State, head: State) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("own")
     torch.save(backbone, folder / "mine.pth")

@@ -27,17 +27,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "torch" / "hub" / "checkpoints"
 
 
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with both checkpoint files of the small model, as large as the real ones."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    state = models.load(weights.resolve(SMALL, "random")).state_dict()
-    head = {name: state.pop(f"linear_head.{name}") for name in ("weight", "bias")}
-    torch.save(dict(state), folder / SPEC.backbone_file)
-    torch.save(head, folder / SPEC.head_file)
-    return folder
-
-
 @pytest.fixture
 def mirror(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A mirror on the loopback that has both files."""

@@ -58,6 +58,15 @@ class Archive:
         return _refusal(self.path, entry, wrong)
 
 
+def opened_zip(path: Path) -> zipfile.ZipFile:
+    """A zip archive of which nothing has been checked. Raises InputError where it cannot be read."""
+    check_is_file(path)
+    try:
+        return zipfile.ZipFile(path)
+    except DAMAGE as error:
+        raise BadArchive(_why_unreadable(path, error)) from error
+
+
 @contextmanager
 def opened(path: Path, marker: str) -> Iterator[Archive]:
     """A zip archive, its table of contents checked: nothing outside one root folder, no bomb.
@@ -65,12 +74,7 @@ def opened(path: Path, marker: str) -> Iterator[Archive]:
     marker: name of the entry that lies directly in the root folder and so tells where that is.
     Raises InputError where the archive cannot be read or has an entry that it should not have.
     """
-    check_is_file(path)
-    try:
-        file = zipfile.ZipFile(path)
-    except DAMAGE as error:
-        raise BadArchive(why_unreadable(path, error)) from error
-    with file:
+    with opened_zip(path) as file:
         infos = file.infolist()
         for info in infos:
             _check_entry(path, info)
@@ -151,7 +155,7 @@ def _refusal(path: Path, entry: str, wrong: str) -> BadArchive:
     return BadArchive(f"{path}: the entry {entry!r} {wrong}. Nothing was prepared: get the archive again.")
 
 
-def why_unreadable(path: Path, error: BaseException) -> str:
+def _why_unreadable(path: Path, error: BaseException) -> str:
     """The sentence for a file that zipfile does not open: not a zip, or one without its end."""
     with path.open("rb") as file:
         if file.read(4) != _LOCAL_HEADER:

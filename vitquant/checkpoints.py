@@ -62,7 +62,8 @@ def gather(files: Sequence[Path]) -> Held:
     A file with nothing but "weight" and "bias" is a DINOv2 head's. What training adds around names is taken
     off: tables within tables ("model", "state_dict", "state_dict_ema"), "module." and, as Torch Hub's whole
     model has it, "backbone.". Raises InputError where a file cannot be read or used, or two hold the same
-    tensor."""
+    tensor.
+    """
     held: Held = {}
     for file in files:
         for name, (own, tensor) in _named(_open(file)).items():

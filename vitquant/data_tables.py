@@ -15,7 +15,7 @@ def items(rows: Sequence[Row]) -> str:
         about = "about " if row["is_about"] else ""
         size = f"{about}{bytes_words(row['size_bytes'], MB)}" if row["size_bytes"] else "-"
         disk = bytes_words(row["disk_bytes"], MB) if row["disk_bytes"] else "-"
-        body.append([row["name"], row["kind"], row["state"], size, disk, row["source"]])
+        body.append([row["name"], row["kind"], row["state"], size, disk, " and ".join(row["sources"])])
     listing = table(["name", "what", "here", "to fetch", "on disk", "source"], body)
     licences = dict.fromkeys(row["licence"] for row in rows)
     names = {one: dict.fromkeys(r["name"] for r in rows if r["licence"] == one) for one in licences}

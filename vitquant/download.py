@@ -16,11 +16,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
-from filelock import FileLock, Timeout
 from urllib3.exceptions import MaxRetryError
 from urllib3.util.retry import Retry
 
-from vitquant import room
+from vitquant import room, whole
 from vitquant.errors import InputError
 
 BLOCK_BYTES = 2**16
@@ -113,7 +112,8 @@ def download(
 
     Raises InputError, saying what to do: for an address that cannot be, a server that refuses, does not have
     the file or does not answer, a file that is not what was expected (nothing of it is kept), a disk without
-    room, or another process at the same file."""
+    room, or another process at the same file.
+    """
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
         raise InputError(
             f"{url} is no address that can be downloaded from: it begins with http:// or https://."
@@ -408,20 +408,13 @@ def _lock_file(target: Path) -> Path:
 
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
-    """No other process downloads the same file meanwhile; a killed one's lock is gone with it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(_lock_file(target))
-    try:
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        raise InputError(
-            f"Another process is downloading {target.name} at this moment: wait for it."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-        _lock_file(target).unlink(missing_ok=True)
+    """No other process downloads the same file meanwhile."""
+    otherwise = f"Another process is downloading {target.name} at this moment: wait for it."
+    with whole.alone(_lock_file(target), otherwise):
+        try:
+            yield
+        finally:
+            _lock_file(target).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Errands: what brings something here or looks it through, as requests for the queue. They measure nothing.
- An errand is always done when it is asked for (what is here already makes it short), and one that was stopped
-goes on where it was. Imports no torch until measure() is called."""
+
+An errand is always done when it is asked for (what is here already makes it short), and one that was stopped
+goes on where it was. Imports no torch until measure() is called.
+"""
 
 import sqlite3
 from collections.abc import Mapping
@@ -80,7 +82,8 @@ class PicturesRequest(Errand):
 
     path: a folder, or a .zip archive, which is unpacked. labels: a CSV. classes: by the name of a folder, the
     class index that is meant. copy: whether the pictures are copied, so that they stay when the folder goes.
-    add: whether they are added, or only looked through."""
+    add: whether they are added, or only looked through.
+    """
 
     kind: ClassVar[str] = "pictures"
     path: str

@@ -23,6 +23,7 @@ from vitquant import (
 from vitquant.archive import BadArchive
 from vitquant.catalog import ModelSpec
 from vitquant.digests import sha256_of
+from vitquant.download import Downloaded
 from vitquant.errors import InputError
 from vitquant.runs import Rows
 
@@ -72,12 +73,7 @@ def parts(name: str, mirror: str | None = None) -> tuple[Part, ...]:
             return (Part(f"{mirror}/{ARCHIVE}", archive, ARCHIVE_BYTES, is_archive=True),)
         url = f"{ARCHIVE_FROM}/{ARCHIVE}"
         return (Part(url, archive, ARCHIVE_BYTES, is_archive=True, md5=ARCHIVE_MD5),)
-    spec = _fetched_model(name)
-    counts = (spec.backbone_parameters, spec.head_parameters)
-    base = mirror or catalog.hub_address()
-    urls = [f"{base}/{spec.hub_base}/{file}" for file in (spec.backbone_file, spec.head_file)]
-    files = weights.resolve(name, "hub").files
-    return tuple(Part(url, file, 4 * count) for url, file, count in zip(urls, files, counts, strict=True))
+    return tuple(Part(*of) for of in weights.hub_files(_fetched_model(name), mirror))
 
 
 def _fetched_model(name: str) -> ModelSpec:
@@ -103,19 +99,22 @@ def fetch(
 
     Returns a row for each file: its name, bytes, sha256, where it came from, and how its digest was judged.
     Raises InputError where it cannot be had; what has come of a download is kept, and the next call goes on
-    from there."""
+    from there.
+    """
     if name == TINY_IMAGENET:
         return _fetch_pictures(progress, mirror, files, patience)
     brought = _brought_checkpoints(_fetched_model(name), files) if files else {}
     rows = []
     for part in parts(name, mirror):
         was_here = part.target.is_file()
+        sha256 = None
         if not was_here and files:
             _copy(brought[part.target.name], part, progress)
         elif not was_here:
-            _download(part, progress, patience)
+            sha256 = _download(part, progress, patience).sha256
         try:
-            rows.append(_noted(part.target, str(brought.get(part.target.name, part.url))))
+            origin = str(brought.get(part.target.name, part.url))
+            rows.append(_noted(part.target, origin, sha256 or sha256_of(part.target)))
         except InputError:
             if not was_here:
                 part.target.unlink()  # what has come under this name is another file than before
@@ -161,7 +160,7 @@ def _pictures_row(record: tiny_imagenet.Record, origin: str) -> dict[str, object
     }
 
 
-def _download(part: Part, progress: Progress, patience: download.Patience) -> None:
+def _download(part: Part, progress: Progress, patience: download.Patience) -> Downloaded:
     what = f"bytes of {part.target.name}"
     done = 0
 
@@ -170,7 +169,7 @@ def _download(part: Part, progress: Progress, patience: download.Patience) -> No
         done = came
         progress(came, total or part.about_bytes, what)
 
-    download.download(
+    return download.download(
         part.url,
         part.target,
         expected=part.expected(),
@@ -223,9 +222,8 @@ def _copy(source: Path, part: Part, progress: Progress) -> None:
         writing.unlink(missing_ok=True)
 
 
-def _noted(file: Path, origin: str) -> dict[str, object]:
+def _noted(file: Path, origin: str, sha256: str) -> dict[str, object]:
     """A row about a checkpoint that is here; its digest is noted where it is here for the first time."""
-    sha256 = sha256_of(file)
     known = first_use.noted().get(file.name)
     noted = first_use.note(file.name, sha256, file.stat().st_size, origin)
     said = f"as noted on {noted.at[:10]}" if known else "noted now: its source states none"
@@ -238,7 +236,9 @@ def verify(name: str, progress: Progress) -> Rows:
     should be" or what is wrong.
 
     Checkpoints: the digest noted at first use, and every tensor read (torch is imported for that). Pictures:
-    every one decoded, and one digest over all of them. Raises InputError where it is not here."""
+    every one decoded, and one digest over all of them. A name that both a
+    dataset and a model have (sample) is both. Raises InputError where it is not here.
+    """
     rows: Rows = []
     if name in catalog.datasets():
         rows.append(_verified_pictures(name, progress))
@@ -249,11 +249,14 @@ def verify(name: str, progress: Progress) -> Rows:
 
 def _verified_model(name: str, progress: Progress) -> Rows:
     source = weights.resolve(name)
-    weights.digest(source, sha256_of)  # says what is missing
-    rows: Rows = []
-    for file in source.files:
-        progress(len(rows), len(source.files) + 1, f"reading {file.name}")
-        rows.append(_verified_file(file))
+    digests: dict[Path, str] = {}
+
+    def digest_of(file: Path) -> str:
+        progress(len(digests), len(source.files) + 1, f"reading {file.name}")
+        return digests.setdefault(file, sha256_of(file))
+
+    weights.digest(source, digest_of)  # says what is missing
+    rows: Rows = [_verified_file(file, sha256) for file, sha256 in digests.items()]
     progress(len(rows), len(source.files) + 1, "reading every tensor")
     from vitquant import models
 
@@ -262,8 +265,7 @@ def _verified_model(name: str, progress: Progress) -> Rows:
     return rows
 
 
-def _verified_file(file: Path) -> dict[str, object]:
-    sha256 = sha256_of(file)
+def _verified_file(file: Path, sha256: str) -> dict[str, object]:
     known = first_use.noted().get(file.name)
     first_use.note(file.name, sha256, file.stat().st_size, str(file))
     said = f"its digest is the one noted on {known.at[:10]}" if known else "its digest is noted now"

@@ -5,14 +5,13 @@ that the change is meant. Imports no torch.
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import FileLock
 
-from vitquant import paths
+from vitquant import paths, whole
 from vitquant.errors import InputError
 
 
@@ -56,9 +55,8 @@ def note(name: str, sha256: str, size_bytes: int, origin: str) -> Noted:
             return before
         now = Noted(sha256, size_bytes, origin, datetime.now(UTC).isoformat(timespec="seconds"))
         everything = {one: asdict(known) for one, known in {**noted(), name: now}.items()}
-        writing = _file().with_suffix(".writing")
-        writing.write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")
-        os.replace(writing, _file())
+        with whole.written(_file()) as writing:
+            writing.write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")
     return now
 
 

@@ -6,7 +6,6 @@ Torch Hub's linear4 heads, so that with its backbone it is a model like any othe
 """
 
 import functools
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -22,11 +21,13 @@ import torch
 from scipy.special import log_softmax
 from torch import nn
 
-from vitquant import catalog, composed, features, heads, models, predictions, registry, room, statistics
+from vitquant import catalog, composed, features, heads, models, predictions, registry, room, statistics, whole
 from vitquant.datasets import Example
 from vitquant.digests import sha256_of
+from vitquant.dinov2 import CLASSES
 from vitquant.errors import InputError, VitquantError
-from vitquant.heads import CLASSES, PARTS, Backbone, Pictures
+from vitquant.heads import Backbone, Pictures
+from vitquant.layers import HEAD_SEGMENTS
 from vitquant.measurements import HeadRequest
 from vitquant.models import LinearClassifier
 from vitquant.request import Journal
@@ -225,7 +226,7 @@ def load(of: Backbone) -> LinearClassifier:
         with tempfile.TemporaryDirectory() as scratch:  # models are loaded whole, so here is a head of nothing
             empty = Path(scratch) / spec.head_file
             dtype = getattr(torch, spec.stored_as)
-            shapes = {"weight": (CLASSES, PARTS * spec.width), "bias": (CLASSES,)}
+            shapes = {"weight": (CLASSES, HEAD_SEGMENTS * spec.width), "bias": (CLASSES,)}
             torch.save({name: torch.zeros(shape, dtype=dtype) for name, shape in shapes.items()}, empty)
             model = models.load(Weights(of.model, "folder", (of.weights.files[0], empty)))
     else:
@@ -238,7 +239,7 @@ def _features(
     db: sqlite3.Connection, of: Backbone, found: Pictures, image_size: int, journal: Journal
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the backbone makes of the training pictures and of the rest, each (n, 5 * width) float32."""
-    width = PARTS * catalog.model(of.model).width
+    width = HEAD_SEGMENTS * catalog.model(of.model).width
     total = len(found.training) + len(found.rest)
     backbone = heads.digest_of_backbone(db, of)
     loaded = functools.cache(lambda: load(of))
@@ -316,7 +317,7 @@ def _figures_of(row: dict[str, Any]) -> dict[str, Any]:
 def _check_room(of: Backbone, found: Pictures) -> None:
     """InputError where memory has no room for the model and three copies of the features, or the disk none."""
     spec = catalog.model(of.model)
-    width = PARTS * spec.width
+    width = HEAD_SEGMENTS * spec.width
     pictures = len(found.training) + len(found.rest)
     needed = room.IMPORTS_BYTES + 2 * 4 * spec.parameters + 3 * 4 * pictures * width
     free = psutil.virtual_memory().available
@@ -352,17 +353,10 @@ def _checkpoint(of: Backbone) -> dict[str, torch.Tensor]:
 def _save(state: dict[str, torch.Tensor], file: Path) -> None:
     """The file appears whole or not at all. Raises VitquantError where it cannot be written."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=file.parent) as staging:
-            written = Path(staging) / file.name
-            with written.open("wb") as opened:
-                torch.save(state, opened)
-            os.replace(written, file)
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # torch's writer raises the latter in place of the file's own error
-        reason = error if isinstance(error, OSError) else error.__context__
+        with whole.written(file) as writing, writing.open("wb") as opened:
+            torch.save(state, opened)
+    except RuntimeError as error:  # torch's writer raises it in place of the file's own error
+        reason = error.__context__
         if not isinstance(reason, OSError):
             raise
         raise VitquantError(f"{file} could not be written: {reason.strerror or reason}.") from error

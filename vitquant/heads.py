@@ -11,19 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitquant import calibration, catalog, datasets, digest_cache, registry, weights
+from vitquant import calibration, catalog, datasets, digest_cache, labels, registry, weights
 from vitquant.catalog import ModelSpec
 from vitquant.datasets import Dataset, Example
 from vitquant.errors import InputError
+from vitquant.layers import HEAD_SEGMENTS
 from vitquant.weights import Weights
 
 VERSION = 1
 """Part of a head's identity: to be raised where the same pictures would give another head."""
-
-CLASSES = 1000
-PARTS = 5
-"""What a head reads, each as wide as the backbone: the class tokens of the last four blocks, and the mean patch
-token."""
 
 HELD_OUT = 5
 """One of so many pictures of every class is held out."""
@@ -83,7 +79,7 @@ def backbone(model: str, source: str, file: str | None = None) -> Backbone:
     """The backbone that a head is to be trained on. source: as weights.resolve takes it; file: a backbone's
     checkpoint, taken instead. Raises InputError where it is not here, or has not DINOv2's form."""
     spec = catalog.model(catalog.TWINS.get(model, model))  # the same function, without what was planted
-    if spec.head_parameters != CLASSES * (PARTS * spec.width + 1):
+    if spec.head_parameters != len(labels.CLASSES) * (HEAD_SEGMENTS * spec.width + 1):
         raise InputError(
             f"{model} has no backbone that a head can be trained on: take a DINOv2 model or a sample."
         )

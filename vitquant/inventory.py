@@ -2,7 +2,7 @@
 digests and the disk they take. Imports no torch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from vitquant import (
     fetching,
     first_use,
     paths,
+    registry,
     sample,
     tiny_imagenet,
     weights,
@@ -40,15 +41,15 @@ class Item:
     kind: str  # MODEL or DATASET
     title: str
     state: str  # "here", "partly" or "not here"
-    size_bytes: int  # of what is fetched, exactly or about; 0 where nothing has to be
-    is_about: bool  # whether that is an estimate
-    disk_bytes: int  # what it takes now, unfinished downloads included
-    source: str  # where it is published, or lies
+    sources: tuple[str, ...]  # where it is published, or lies
     licence: str  # as the source states it
+    disk_bytes: int  # what it takes of our disk now, unfinished downloads included
+    size_bytes: int = 0  # of what is fetched; 0 where nothing has to be
+    is_about: bool = False  # whether that is an estimate
+    fetched_bytes: int = 0  # of an unfinished download
     digests: tuple[tuple[str, str], ...] = ()  # what, and its sha256 where one is known
     can_be_fetched: bool = False
     can_be_removed: bool = False
-    fetched_bytes: int = 0  # of an unfinished download
     problem: str | None = None  # what is wrong with something that should be here
     facts: Mapping[str, str] = field(default_factory=dict)  # more about it, in words
 
@@ -66,23 +67,35 @@ def items() -> list[Item]:
 
 
 def _dataset(spec: DatasetSpec) -> Item:
-    if spec.name == "sample":
-        folders = [paths.sample_dir() / split for split in ("train", "val")]
+    if spec.name == fetching.TINY_IMAGENET:
+        return _tiny_imagenet(spec)
+    is_here = datasets.is_here(spec.name)
+    of_classes = f"{spec.pictures:,} pictures of {spec.classes} classes"
+    if not spec.is_own:
         return Item(
-            spec.name,
-            DATASET,
-            spec.title,
-            "here" if datasets.is_here("sample") else "not here",
-            0,
-            False,
-            sum(fetching.size_of(folder) for folder in folders),
-            str(paths.sample_dir()),
-            SAMPLE_LICENCE,
-            facts={"pictures": f"{spec.pictures:,} pictures of {spec.classes} classes"},
+            name=spec.name,
+            kind=DATASET,
+            title=spec.title,
+            state=_state(is_here),
+            sources=(str(paths.sample_dir()),),
+            licence=SAMPLE_LICENCE,
+            disk_bytes=sum(fetching.size_of(paths.sample_dir() / split) for split in ("train", "val")),
+            facts={"pictures": of_classes},
         )
-    if spec.is_own:
-        return _own_dataset(spec)
-    return _tiny_imagenet(spec)
+    labels = "labelled" if spec.labelled else "without labels: agreement with fp32 stands for accuracy"
+    is_copy = _is_below(Path(str(spec.root)), paths.data_dir())
+    return Item(
+        name=spec.name,
+        kind=DATASET,
+        title=spec.title,
+        state=_state(is_here),
+        sources=(str(spec.root),),
+        licence=OWN_LICENCE,
+        disk_bytes=registry.entries(registry.DATASETS)[spec.name].get("bytes", 0) if is_copy else 0,
+        can_be_removed=True,
+        problem=None if is_here else f"Its pictures are gone: {spec.root} is not there.",
+        facts={"pictures": f"{of_classes}, {labels}"},
+    )
 
 
 def _tiny_imagenet(spec: DatasetSpec) -> Item:
@@ -91,10 +104,11 @@ def _tiny_imagenet(spec: DatasetSpec) -> Item:
     root = datasets.folder(spec.name)
     digests: tuple[tuple[str, str], ...] = ()
     facts = {"pictures": f"{spec.pictures:,} pictures of {spec.classes} classes"}
-    problem = None
+    problem, laid_out = None, 0
     if root.exists():
         try:
             record = tiny_imagenet.record_of(root)
+            laid_out = record.pictures_bytes
             digests = ((f"{record.archive} ({record.archive_bytes:,} bytes)", record.archive_sha256),)
             facts = {
                 "pictures": f"{record.validation:,} pictures to evaluate on, {record.training:,} for training, "
@@ -105,41 +119,22 @@ def _tiny_imagenet(spec: DatasetSpec) -> Item:
             problem = str(error)
     else:
         digests = ((f"{fetching.ARCHIVE} (md5, as published)", fetching.ARCHIVE_MD5),)
+    is_here = datasets.is_here(spec.name)
     return Item(
-        spec.name,
-        DATASET,
-        spec.title,
-        "here" if datasets.is_here(spec.name) else "partly" if fetched else "not here",
-        fetching.ARCHIVE_BYTES,
-        False,
-        fetching.size_of(root) + fetched,
-        part.url,
-        TINY_IMAGENET_LICENCE,
-        digests,
-        can_be_fetched=not datasets.is_here(spec.name),
-        can_be_removed=root.exists() or fetched > 0,
+        name=spec.name,
+        kind=DATASET,
+        title=spec.title,
+        state=_state(is_here, partly=fetched > 0),
+        sources=(part.url,),
+        licence=TINY_IMAGENET_LICENCE,
+        disk_bytes=laid_out + fetched,
+        size_bytes=fetching.ARCHIVE_BYTES,
         fetched_bytes=fetched,
+        digests=digests,
+        can_be_fetched=not is_here,
+        can_be_removed=root.exists() or fetched > 0,
         problem=problem,
         facts=facts,
-    )
-
-
-def _own_dataset(spec: DatasetSpec) -> Item:
-    is_here = datasets.is_here(spec.name)
-    labels = "labelled" if spec.labelled else "without labels: agreement with fp32 stands for accuracy"
-    return Item(
-        spec.name,
-        DATASET,
-        spec.title,
-        "here" if is_here else "not here",
-        0,
-        False,
-        _taken_here([Path(str(spec.root))]),
-        str(spec.root),
-        OWN_LICENCE,
-        can_be_removed=True,
-        problem=None if is_here else f"Its pictures are gone: {spec.root} is not there.",
-        facts={"pictures": f"{spec.pictures:,} pictures of {spec.classes} classes, {labels}"},
     )
 
 
@@ -147,41 +142,31 @@ def _model(spec: ModelSpec) -> Item:
     facts = {"parameters": f"{spec.parameters:,}"}
     if spec.home == "hub":
         return _hub_model(spec, facts)
-    source = weights.resolve(spec.name)
+    files = weights.resolve(spec.name).files
     if spec.home == "bundled":
         return Item(
-            spec.name,
-            MODEL,
-            spec.title,
-            "here" if sample.is_here() else "not here",
-            0,
-            False,
-            sum(fetching.size_of(file) for file in source.files),
-            str(paths.sample_dir() / "model"),
-            SAMPLE_LICENCE,
+            name=spec.name,
+            kind=MODEL,
+            title=spec.title,
+            state=_state(sample.is_here()),
+            sources=(str(paths.sample_dir() / "model"),),
+            licence=SAMPLE_LICENCE,
+            disk_bytes=sum(fetching.size_of(file) for file in files),
             facts=facts,
         )
-    gone = [file for file in source.files if not file.is_file()]
+    gone = [file for file in files if not file.is_file()]
     return Item(
-        spec.name,
-        MODEL,
-        spec.title,
-        "not here" if gone else "here",
-        0,
-        False,
-        _taken_here(source.files),
-        ", ".join(str(file) for file in source.files),
-        OWN_LICENCE,
+        name=spec.name,
+        kind=MODEL,
+        title=spec.title,
+        state=_state(not gone),
+        sources=tuple(str(file) for file in files),
+        licence=OWN_LICENCE,
+        disk_bytes=sum(fetching.size_of(file) for file in files if _is_below(file, paths.data_dir())),
         can_be_removed=True,
         problem=f"Its weights are gone: {gone[0]} is not there." if gone else None,
         facts=facts,
     )
-
-
-def _taken_here(places: Sequence[Path]) -> int:
-    """The bytes of those places that lie below the data folder: what lies elsewhere is somebody's own."""
-    below = [place for place in places if place.resolve().is_relative_to(paths.data_dir())]
-    return sum(fetching.size_of(place) for place in below)
 
 
 def _hub_model(spec: ModelSpec, facts: Mapping[str, str]) -> Item:
@@ -190,24 +175,29 @@ def _hub_model(spec: ModelSpec, facts: Mapping[str, str]) -> Item:
     whole = [file for file in files if file.is_file()]
     partial = sum(download.partial_bytes(file) for file in files)
     noted = first_use.noted()
+    is_here = len(whole) == len(files)
     return Item(
-        spec.name,
-        MODEL,
-        spec.title,
-        "here" if len(whole) == len(files) else "partly" if whole or partial else "not here",
-        spec.download_bytes,
-        True,
-        sum(fetching.size_of(file) for file in whole) + partial,
-        " and ".join(part.url for part in parts),
-        DINOV2_LICENCE,
-        tuple((file.name, noted[file.name].sha256) for file in files if file.name in noted),
-        can_be_fetched=len(whole) < len(files),
-        can_be_removed=bool(whole or partial),
+        name=spec.name,
+        kind=MODEL,
+        title=spec.title,
+        state=_state(is_here, partly=bool(whole or partial)),
+        sources=tuple(part.url for part in parts),
+        licence=DINOV2_LICENCE,
+        disk_bytes=sum(fetching.size_of(file) for file in whole) + partial,
+        size_bytes=spec.download_bytes,
+        is_about=True,
         fetched_bytes=partial,
-        facts={**facts, "kept in": str(_folder_of(files))},
+        digests=tuple((file.name, noted[file.name].sha256) for file in files if file.name in noted),
+        can_be_fetched=not is_here,
+        can_be_removed=bool(whole or partial),
+        facts={**facts, "kept in": str(paths.hub_checkpoints_dir())},  # which other programs use, too
     )
 
 
-def _folder_of(files: list[Path]) -> Path:
-    """Torch Hub's cache, which other programs use, too."""
-    return files[0].parent
+def _state(is_here: bool, *, partly: bool = False) -> str:
+    return "here" if is_here else "partly" if partly else "not here"
+
+
+def _is_below(place: Path, folder: Path) -> bool:
+    """Whether a place lies in our folder: what lies elsewhere is somebody's own."""
+    return place.resolve().is_relative_to(folder)

@@ -42,7 +42,8 @@ def look_at(files: Sequence[Path]) -> Found:
 
     files: a DINOv2 backbone and its head in either order, or one file with the whole model. Imports torch.
     Raises InputError where a file cannot be read or used, could run code, or does not hold a whole model that
-    can be served."""
+    can be served.
+    """
     from vitquant import checkpoints, models
 
     if not files:

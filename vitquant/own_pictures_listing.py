@@ -5,13 +5,11 @@ no torch.
 """
 
 import functools
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from vitquant import registry
+from vitquant import registry, whole
 from vitquant.errors import VitquantError
 
 SPLITS = ("val", "train")
@@ -44,16 +42,11 @@ def can_be_listed(path: str) -> bool:
 
 def write(name: str, split: str, pictures: Iterable[Listed]) -> None:
     """The listing appears whole or not at all. Raises VitquantError where it cannot be written."""
-    file = file_of(name, split)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=file.parent) as staging:
-            written = Path(staging) / file.name
-            with written.open("w", encoding="utf-8", newline="\n") as lines:
-                lines.writelines(f"{picture.path}\t{picture.class_index}\n" for picture in pictures)
-            os.replace(written, file)
-    except OSError as error:
-        raise VitquantError(f"{file} could not be written: {error.strerror or error}.") from error
+    with (
+        whole.written(file_of(name, split)) as writing,
+        writing.open("w", encoding="utf-8", newline="\n") as lines,
+    ):
+        lines.writelines(f"{picture.path}\t{picture.class_index}\n" for picture in pictures)
 
 
 def remove(name: str) -> None:

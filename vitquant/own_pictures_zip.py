@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vitquant import images, room
-from vitquant.archive import DAMAGE, check_is_file, is_link, lies_inside, why_unreadable
+from vitquant.archive import is_link, lies_inside, opened_zip
 from vitquant.errors import InputError
 from vitquant.own_pictures_classes import match
 from vitquant.own_pictures_labels import GROUND_TRUTH_FILE, META_FILE
@@ -41,12 +41,7 @@ def unpack(archive: Path, target: Path, progress: Progress | None = None) -> Gro
     archive cannot be read, has names that lead elsewhere or collide, links, encrypted entries, or would take
     more than MAX_BYTES or MAX_RATIO times its size; and where an entry is damaged or there is no room.
     """
-    check_is_file(archive)
-    try:
-        file = zipfile.ZipFile(archive)
-    except DAMAGE as error:
-        raise InputError(why_unreadable(archive, error)) from error
-    with file:
+    with opened_zip(archive) as file:
         infos = [info for info in file.infolist() if not info.is_dir()]
         _check(archive, infos)
         wanted, left_out = _chosen(infos)

@@ -7,16 +7,14 @@ Imports no torch.
 
 import functools
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vitquant import paths
-from vitquant.errors import InputError, VitquantError
+from vitquant import paths, whole
+from vitquant.errors import InputError
 
 MODELS, DATASETS = "models", "datasets"
 
@@ -96,14 +94,8 @@ def check_name(kind: str, name: str) -> str:
 
 
 def _write(file: Path, entry: Mapping[str, Any]) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=file.parent) as staging:
-            written = Path(staging) / file.name
-            written.write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            os.replace(written, file)
-    except OSError as error:
-        raise VitquantError(f"{file} could not be written: {error.strerror or error}.") from error
+    with whole.written(file) as writing:
+        writing.write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _now() -> str:

@@ -65,15 +65,20 @@ def check_memory(model: str, what: str) -> None:
 def check_disk(folder: Path, needed: int, what: str) -> None:
     """Raise InputError where the disk of a folder, which need not be there yet, has less than so many bytes
     free."""
-    there = folder
-    while not there.exists():
-        there = there.parent
-    free = psutil.disk_usage(str(there)).free
+    free = free_on_disk(folder)
     if free < needed:
         raise InputError(
             f"{what} needs about {amount(needed)} on the disk of {folder}, and {amount(free)} are free there: "
             "free some space, or take another folder."
         )
+
+
+def free_on_disk(folder: Path) -> int:
+    """The bytes that are free on the disk of a folder, which need not be there yet."""
+    there = folder
+    while not there.exists():
+        there = there.parent
+    return int(psutil.disk_usage(str(there)).free)
 
 
 def amount(count: int) -> str:

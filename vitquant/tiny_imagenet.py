@@ -15,14 +15,12 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from vitquant import __version__, images, labels
+from vitquant import __version__, images, labels, whole
 from vitquant.archive import Archive, check_is_file, opened
 from vitquant.digests import sha256_of
 from vitquant.errors import InputError
@@ -272,21 +270,12 @@ def _sentences(target: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """No other process prepares the same folder meanwhile; a killed one's lock is gone with it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(target.with_name(f".{target.name}.lock"))
-    try:
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        raise InputError(
-            f"Another process is preparing {target} at this moment: wait until it is done."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+def _alone(target: Path) -> AbstractContextManager[None]:
+    """No other process prepares the same folder meanwhile."""
+    return whole.alone(
+        target.with_name(f".{target.name}.lock"),
+        f"Another process is preparing {target} at this moment: wait until it is done.",
+    )
 
 
 def _count_and_size(target: Path) -> tuple[int, int]:

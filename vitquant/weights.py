@@ -123,14 +123,7 @@ def fetch(weights: Weights, progress: Progress | None = None) -> None:
     """
     if weights.source != "hub":
         return
-    spec = catalog.model(weights.model)
-    urls = (spec.backbone_url, spec.head_url)
-    numbers = (spec.backbone_parameters, spec.head_parameters)
-    lacking = [
-        (url, file, 4 * count)
-        for url, file, count in zip(urls, weights.files, numbers, strict=True)
-        if not file.is_file()
-    ]
+    lacking = [part for part in hub_files(catalog.model(weights.model)) if not part[1].is_file()]
     expected = sum(least_bytes for _, _, least_bytes in lacking)
     before = 0
     for url, file, least_bytes in lacking:
@@ -151,6 +144,18 @@ def fetch(weights: Weights, progress: Progress | None = None) -> None:
 
 
 PATIENCE = download.USUAL
+
+
+def hub_files(spec: ModelSpec, mirror: str | None = None) -> list[tuple[str, Path, int]]:
+    """A hub model's checkpoints, the backbone's first: the address, the place in Torch Hub's cache, and the
+    bytes of its numbers, which it is a little larger than. mirror: a base address in place of the usual one."""
+    base = mirror or catalog.hub_address()
+    names = (spec.backbone_file, spec.head_file)
+    counts = (spec.backbone_parameters, spec.head_parameters)
+    return [
+        (f"{base}/{spec.hub_base}/{name}", paths.hub_checkpoints_dir() / name, 4 * count)
+        for name, count in zip(names, counts, strict=True)
+    ]
 
 
 def checkpoint(least_bytes: int) -> download.Expected:

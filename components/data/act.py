@@ -4,7 +4,6 @@ amounts."""
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import psutil
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
@@ -34,13 +33,6 @@ def short(place: Path) -> str:
     if place.is_relative_to(paths.PROJECT_ROOT):
         return f"{place.relative_to(paths.PROJECT_ROOT)}/"
     return f"~/{place.relative_to(Path.home())}" if place.is_relative_to(Path.home()) else str(place)
-
-
-def free_bytes(folder: Path) -> int:
-    """What is free on the disk of a folder that may not be there yet."""
-    while not folder.exists():
-        folder = folder.parent
-    return int(psutil.disk_usage(str(folder)).free)
 
 
 def say() -> None:

@@ -9,7 +9,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from components import queue, readonly
 from components.data import act
-from vitquant import inventory, paths, runs, wording
+from vitquant import inventory, paths, room, runs, wording
 from vitquant.errands import FetchRequest, VerifyRequest
 from vitquant.inventory import Item
 from vitquant.runs import Run
@@ -28,7 +28,7 @@ def show(db: sqlite3.Connection) -> None:
     verified = _newest_of_each(db)
     busy = {run.request["name"] for run in runs.find(db, states=("queued", "running"), errands=True)}
     places = {"pictures and results": paths.data_dir(), "Torch Hub's checkpoints": paths.hub_checkpoints_dir()}
-    free = [f"{act.gb(act.free_bytes(at))} for {what} (in `{act.short(at)}`)" for what, at in places.items()]
+    free = [f"{act.gb(room.free_on_disk(at))} for {what} (in `{act.short(at)}`)" for what, at in places.items()]
     st.caption(f"Free on the disk: {', '.join(free)}.")
     for title, kind in (("Pictures", inventory.DATASET), ("Models", inventory.MODEL)):
         st.subheader(title, anchor=False)
@@ -122,8 +122,8 @@ def _from_elsewhere(item: Item) -> None:
         f"**Without a network**: fetch {what} on another machine, bring that here, and say where it is on the "
         "machine that the dashboard runs on:"
     )
-    for file in item.source.split(" and "):
-        st.code(file, language=None, wrap_lines=True)
+    for address in item.sources:
+        st.code(address, language=None, wrap_lines=True)
     path = st.text_input(
         "Path of the file" if item.kind == inventory.DATASET else "Folder that holds the two files",
         key=f"path-{item.kind}-{name}",
@@ -160,7 +160,7 @@ def _take_sent(name: str, files: list[UploadedFile]) -> None:
 
 
 def _details(item: Item) -> None:
-    st.markdown(f"Source: {item.source}")
+    st.markdown(f"Source: {' and '.join(item.sources)}")
     st.markdown(f"Licence: {item.licence}.")
     for name, fact in item.facts.items():
         st.markdown(f"{name.capitalize()}: {fact}.")

@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from components import queue, readonly
-from vitquant import catalog, datasets, registry, runs
+from vitquant import catalog, datasets, runs
 from vitquant.errands import ModelRequest
 from vitquant.measurements import HeadRequest
 
@@ -37,17 +37,16 @@ def show(db: sqlite3.Connection) -> None:
 
 
 def _added(db: sqlite3.Connection) -> None:
-    own = [e for e in registry.entries(registry.MODELS).values() if not e.get(registry.REMOVED_AT)]
+    own = [spec for spec in catalog.models().values() if spec.home == "own"]
     if not own:
         return
     st.subheader("Added", anchor=False)
     trained = runs.find(db, kind=HeadRequest.kind, states=("done",))
     heads = {run.request["name"]: run.result[0] for run in reversed(trained) if run.result}
-    for entry in own:
-        spec = entry["spec"]
-        files = ", ".join(f"`{file}`" for file in spec["files"])
-        st.markdown(f"- **{spec['title']}** (`{entry['name']}`), from {files}")
-        if head := heads.get(entry["name"]):
+    for spec in own:
+        files = ", ".join(f"`{file}`" for file in spec.files)
+        st.markdown(f"- **{spec.title}** (`{spec.name}`), from {files}")
+        if head := heads.get(spec.name):
             st.caption(
                 f"Its head knows {head['classes']:,} classes, from {head['n_train']:,} pictures of "
                 f"{head['dataset']}. Of {head['n_heldout']:,} others it has {head['top1']:.1%} right (95% "

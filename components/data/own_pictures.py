@@ -9,7 +9,7 @@ import streamlit as st
 
 from components import queue, readonly
 from components.data import act
-from vitquant import labels, registry, runs, wording
+from vitquant import catalog, labels, runs, wording
 from vitquant.errands import PicturesRequest
 from vitquant.runs import Run
 
@@ -30,7 +30,7 @@ The pictures stay where they are, and are never changed.
 
 
 def show(db: sqlite3.Connection) -> None:
-    _added(db)
+    _added()
     if readonly.is_on():
         return
     st.subheader("Add pictures", anchor=False)
@@ -41,18 +41,14 @@ def show(db: sqlite3.Connection) -> None:
         _report(found[0])
 
 
-def _added(db: sqlite3.Connection) -> None:
-    own = [e for e in registry.entries(registry.DATASETS).values() if not e.get(registry.REMOVED_AT)]
+def _added() -> None:
+    own = [spec for spec in catalog.datasets().values() if spec.is_own]
     if not own:
         return
     st.subheader("Added", anchor=False)
-    for entry in own:
-        spec = entry["spec"]
-        what = f"{spec['classes']:,} classes" if spec["labelled"] else "without labels"
-        st.markdown(
-            f"- **{spec['title']}** (`{entry['name']}`): {spec['pictures']:,} pictures, {what}, in "
-            f"`{spec['root']}`"
-        )
+    for spec in own:
+        what = f"{spec.classes:,} classes" if spec.labelled else "without labels"
+        st.markdown(f"- **{spec.title}** (`{spec.name}`): {spec.pictures:,} pictures, {what}, in `{spec.root}`")
     label = "Choose them under Pictures, on any page"
     st.page_link("pages/explorer.py", label=label, icon=":material/grid_view:")
 

@@ -15,9 +15,10 @@ SHOWN = 12
 
 def show(db: sqlite3.Connection) -> None:
     found = space.pieces(db)
-    total = sum(piece.size_bytes for piece in found if piece.kind != space.RUNS) + space.store_bytes()
+    store_bytes = space.store_bytes()
+    total = sum(piece.size_bytes for piece in found if piece.kind != space.RUNS) + store_bytes
     st.markdown(
-        f"Everything here takes **{act.mb(total)}**, {act.mb(space.store_bytes())} of it the store of all "
+        f"Everything here takes **{act.mb(total)}**, {act.mb(store_bytes)} of it the store of all "
         "results. Removing pictures or weights keeps every figure that was measured with them."
     )
     by_kind = {kind: list(of) for kind, of in groupby(found, key=lambda piece: piece.kind)}

@@ -7,6 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests import drawn
 from tests.pages.helpers import LATENCY, LATENCY_ROWS, SIZE, SIZE_ROWS, opened, store_run, text_of, visit
+from tests.test_registry import MODEL
 from vitquant import accuracy, catalog, database, datasets, jobs, paths, registry, runs
 from vitquant.errands import FetchRequest, VerifyRequest
 from vitquant.errors import InputError
@@ -188,8 +189,7 @@ def test_a_model_and_a_head_are_asked_for(pictures: Path) -> None:
 
 
 def test_a_trained_head_says_what_it_is_worth() -> None:
-    spec = {"title": "Mine", "home": "own", "files": ["/a", "/b"]}
-    registry.add(registry.MODELS, "mine", {"spec": spec})
+    registry.add(registry.MODELS, "mine", {"spec": MODEL})
     fit = {"part": "fit", "classes": 9, "n_train": 80, "dataset": "photos", "n_heldout": 20}
     fit |= {"top1": 0.5, "top1_low": 0.299, "top1_high": 0.701}
     with database.opened() as db:
