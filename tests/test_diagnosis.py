@@ -27,9 +27,9 @@ from vitquant import (
     layers,
     machine,
     models,
+    run_tables,
     runs,
     sensitivity,
-    tables,
     weights,
 )
 from vitquant.cure import Cure
@@ -335,13 +335,13 @@ def test_two_runs_are_compared_layer_by_layer(db: sqlite3.Connection, rows: list
     assert of_layers[0].variant == "block 0, qkv, alone"
     assert {change.change for change in of_layers[:-1]} == {0.0}
     assert (of_layers[-1].variant, of_layers[-1].second) == ("head, alone", 0.25)
-    assert "block 0, qkv, alone" in tables.comparison(found.plain())
+    assert "block 0, qkv, alone" in run_tables.comparison(found.plain())
 
 
 def test_a_run_is_listed_and_shown(db: sqlite3.Connection, rows: list[Row]) -> None:
     run = store_run(REQUEST, rows)
-    assert tables.run_row(run)["on"] == "sample"
-    shown = tables.run(tables.run_details(run))
+    assert run_tables.run_row(run)["on"] == "sample"
+    shown = run_tables.run(run_tables.run_details(run))
     for title in ("each layer:", "blocks and kinds", "what reaches each layer", "tokens after", "in a batch"):
         assert title in shown
 

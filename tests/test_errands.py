@@ -108,6 +108,19 @@ def test_the_queue_carries_errands_out_by_itself(site: Site) -> None:
     assert datasets.is_here("tiny-imagenet")
 
 
+def test_an_errand_that_stopped_is_shown_and_goes_on_in_the_terminal(site: Site) -> None:
+    site.faults[fetching.ARCHIVE] = [Fault(status=403)]
+    assert cli("fetch", "tiny-imagenet", "--mirror", site.address).returncode == 2
+    with database.opened() as db:
+        [failed] = runs.find(db, states=("failed",), errands=True)
+    shown = cli("runs", "show", str(failed.id))
+    assert shown.returncode == 0 and "answers 403" in shown.stdout
+    compared = cli("runs", "compare", str(failed.id), str(failed.id))
+    assert (compared.returncode, compared.stderr.count("\n")) == (2, 1)
+    done = cli("runs", "continue", str(failed.id))
+    assert done.returncode == 0 and "another archive than the official one" in done.stdout
+
+
 def test_a_name_that_cannot_be_fetched_is_refused_before_it_is_queued() -> None:
     with database.opened() as db:
         with pytest.raises(InputError, match="no model or dataset to fetch called 'nothing'"):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vitquant import bits, catalog, commands, data_commands, diagnosis, formats, paths, variants
+from vitquant import bits, catalog, commands, data_commands, diagnosis, formats, paths, run_commands, variants
 from vitquant.errors import Cancelled, InputError, VitquantError
 
 
@@ -167,26 +167,24 @@ def _parser() -> argparse.ArgumentParser:
     _json(budget)
 
     listing = top.add_parser("runs", help="the stored runs")
-    listing.set_defaults(command=commands.runs_list_command)
+    listing.set_defaults(command=run_commands.list_command)
     _json(listing)
     actions = listing.add_subparsers(metavar="ACTION")
-    _json(_command(actions, "list", commands.runs_list_command, "all of them, the newest first"))
-    show = _command(actions, "show", commands.runs_show_command, "one run, with its result and environment")
+    _json(_command(actions, "list", run_commands.list_command, "all of them, the newest first"))
+    show = _command(actions, "show", run_commands.show_command, "one run, with its result and environment")
     show.add_argument("id", type=int)
     _json(show)
-    go_on = _command(
-        actions, "continue", commands.runs_continue_command, "go on with one that stopped half-way"
-    )
+    go_on = _command(actions, "continue", run_commands.continue_command, "go on with one that stopped half-way")
     go_on.add_argument("id", type=int)
     _json(go_on)
-    two = _command(actions, "compare", commands.runs_compare_command, "two runs side by side")
+    two = _command(actions, "compare", run_commands.compare_command, "two runs side by side")
     two.add_argument("first", type=int)
     two.add_argument("second", type=int)
     _json(two)
-    trace = _command(actions, "trace", commands.runs_trace_command, "a profile's traces, which Perfetto opens")
+    trace = _command(actions, "trace", run_commands.trace_command, "a profile's traces, which Perfetto opens")
     trace.add_argument("id", type=int)
     trace.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="where to (here)")
-    delete = _command(actions, "delete", commands.runs_delete_command, "forget a run")
+    delete = _command(actions, "delete", run_commands.delete_command, "forget a run")
     delete.add_argument("id", type=int)
 
     report = _command(top, "report", commands.report_command, "everything measured of a model, in one file")

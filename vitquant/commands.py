@@ -9,7 +9,6 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from vitquant import (
@@ -18,7 +17,6 @@ from vitquant import (
     calibration_tables,
     candidates,
     catalog,
-    compare,
     database,
     datasets,
     diagnosis,
@@ -30,7 +28,7 @@ from vitquant import (
     machine,
     measurements,
     room,
-    runs,
+    run_tables,
     shipped,
     size_tables,
     tables,
@@ -46,9 +44,6 @@ from vitquant.request import Request, to_plain
 from vitquant.runs import Rows
 
 NOTEBOOK_VARIANTS = ("fp32", "qint8", "float16")
-
-UNITS = {"accuracy": " pictures", "latency": "%"}
-"""What the progress bar counts, where it is not just steps."""
 
 
 def models_command(options: argparse.Namespace) -> None:
@@ -298,48 +293,6 @@ def profile_command(options: argparse.Namespace) -> None:
     )
 
 
-def runs_list_command(options: argparse.Namespace) -> None:
-    with database.opened() as db:
-        runs.mark_interrupted(db)
-        terminal.answer([tables.run_row(run) for run in runs.find(db)], options, tables.runs)
-
-
-def runs_show_command(options: argparse.Namespace) -> None:
-    with database.opened() as db:
-        runs.mark_interrupted(db)
-        terminal.answer(tables.run_details(runs.get(db, options.id)), options, tables.run)
-
-
-def runs_continue_command(options: argparse.Namespace) -> None:
-    with database.opened() as db:
-        runs.mark_interrupted(db)
-        run = runs.get(db, options.id)
-        with terminal.Bar(f"{run.kind} of {run.request['model']}", UNITS.get(run.kind, " steps")) as bar:
-            rows = jobs.continue_here(db, run, on_progress=bar.show, on_wait=terminal.say)
-    terminal.answer(rows, options, tables.BY_KIND[run.kind])
-
-
-def runs_compare_command(options: argparse.Namespace) -> None:
-    with database.opened() as db:
-        found = compare.compare(db, runs.get(db, options.first), runs.get(db, options.second))
-    terminal.answer(found.plain(), options, tables.comparison)
-
-
-def runs_trace_command(options: argparse.Namespace) -> None:
-    with database.opened() as db:
-        run = runs.get(db, options.id)
-        names = [name for name in runs.attachments(db, run.id) if name.startswith("trace/")]
-        if not names:
-            raise InputError(f"Run {run.id} has no trace: `python -m vitquant benchmark profile` makes one.")
-        for name in names:
-            file = options.out / f"run{run.id}-{Path(name).name}"
-            try:
-                file.write_bytes(runs.attachment(db, run.id, name) or b"")
-            except OSError as error:
-                raise VitquantError(f"{file} could not be written: {error.strerror or error}.") from error
-            print(file)
-
-
 def report_command(options: argparse.Namespace) -> None:
     from vitquant import report  # and with it plotly and pandas, which take a second
 
@@ -427,14 +380,6 @@ def budget_command(options: argparse.Namespace) -> None:
         )
 
 
-def runs_delete_command(options: argparse.Namespace) -> None:
-    with database.opened() as db:
-        runs.mark_interrupted(db)
-        forgotten = jobs.forget(db, options.id)
-    what = f", with {forgotten:,} predictions that no other run rests on" if forgotten else ""
-    print(f"Deleted run {options.id}{what}.")
-
-
 def _measure(
     options: argparse.Namespace,
     request: Request,
@@ -446,7 +391,7 @@ def _measure(
     machines are given of them, where that is less than all."""
     with (
         database.opened() as db,
-        terminal.Bar(f"{request.kind} of {request.model}", UNITS.get(request.kind, " steps")) as bar,
+        terminal.bar_of(request.kind, request.model) as bar,
     ):
         rows = jobs.run_here(
             db,
@@ -455,7 +400,7 @@ def _measure(
             on_progress=bar.show,
             on_wait=terminal.say,
         )
-        origin = tables.origin(to_plain(request), *request.origin(db))
+        origin = run_tables.origin(to_plain(request), *request.origin(db))
     terminal.answer(as_rows(rows) if as_rows and options.json else rows, options, as_table)
     if not options.json:
         print(f"\n{origin}")

@@ -89,7 +89,7 @@ def compare(db: sqlite3.Connection, first: Run, second: Run) -> Comparison:
     for run in (first, second):
         if not run.result:
             raise InputError(f"Run {run.id} is {run.state} and has no result yet.")
-    common = [name for name in first.request["variants"] if name in second.request["variants"]]
+    common = [name for name in first.request.get("variants", ()) if name in second.request.get("variants", ())]
     if not common:
         raise InputError(f"Runs {first.id} and {second.id} have no variant in common.")
     changed: dict[str, int] = {}

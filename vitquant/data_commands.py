@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from vitquant import data_tables, database, inventory, jobs, labels, settings, space, tables, terminal
+from vitquant import data_tables, database, inventory, jobs, labels, run_tables, settings, space, terminal
 from vitquant.errands import Errand, FetchRequest, ModelRequest, PicturesRequest, VerifyRequest
 from vitquant.errors import InputError
 from vitquant.measurements import HeadRequest
@@ -76,7 +76,7 @@ def head_train_command(options: argparse.Namespace) -> None:
     )
     with database.opened() as db, terminal.Bar(f"training the head {options.name}", "") as bar:
         rows = jobs.run_here(db, request, on_progress=bar.show, on_wait=terminal.say)
-    terminal.answer(rows, options, tables.head)
+    terminal.answer(rows, options, run_tables.head)
 
 
 def settings_command(options: argparse.Namespace) -> None:

@@ -1,13 +1,12 @@
 """Results as tables for a terminal. Numbers come ready-made; here they only get their units and places."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from vitquant import resident, shares, wording
 from vitquant.bits import SIMULATED, setting_title
 from vitquant.latency import NOISY
-from vitquant.runs import Run
 from vitquant.units import MIB, bytes_words, seconds_words
 
 Row = Mapping[str, Any]
@@ -390,120 +389,6 @@ def kind_cells(rows: Sequence[Row]) -> Cells:
     return [titles, *body]
 
 
-def comparison(plain: Row) -> str:
-    """Two runs side by side (compare.Comparison.plain)."""
-    first, second = f"run {plain['first']}", f"run {plain['second']}"
-    changes = [
-        [
-            change["variant"],
-            change["figure"],
-            value(change["first"], change["unit"]),
-            value(change["second"], change["unit"]),
-            change_words(change),
-            change["note"],
-        ]
-        for change in plain["changes"]
-    ]
-    conditions = [[c["what"], c["first"], c["second"]] for c in plain["conditions"]]
-    blocks = [
-        table(["what was different", first, second], conditions),
-        table(["variant", "figure", first, second, "change", ""], changes),
-    ]
-    blocks += [
-        f"{variant}: the first answer changed on {count:,} pictures."
-        for variant, count in plain["changed_answers"].items()
-    ]
-    return "\n\n".join(blocks)
-
-
-def value(number: float, unit: str) -> str:
-    """A compared figure in its unit."""
-    return {"share": f"{number:.2%}", "s": seconds(number), "bytes": f"{number:,.0f} bytes"}[unit]
-
-
-def change_words(change: Row) -> str:
-    """A compared figure's change, with its interval where it has one."""
-    forms = {"points": "{:+.2f}", "times as fast": "{:.3f}", "bytes": "{:+,.0f}"}
-    form = forms[change["change_unit"]]
-    words = f"{form.format(change['change'])} {change['change_unit']}"
-    if change["low"] is None:
-        return words
-    return f"{words} ({form.format(change['low'])} to {form.format(change['high'])})"
-
-
-def runs(rows: Sequence[Row]) -> str:
-    if not rows:
-        return "No runs are stored yet: `python -m vitquant benchmark --help` tells how to make one."
-    return table(
-        ["run", "kind", "state", "model", "weights", "variants", "on", "done", "started"],
-        [
-            [
-                row["id"],
-                row["kind"],
-                row["state"],
-                row["model"],
-                row["weights"],
-                ",".join(row["variants"]),
-                row["on"],
-                f"{row['done']} of {row['total']}" if row["total"] else "-",
-                row["started_at"] or "-",
-            ]
-            for row in rows
-        ],
-    )
-
-
-def run(details: Row) -> str:
-    lines = [f"run {details['id']}: {details['kind']}, {details['state']}. {details['message']}".rstrip()]
-    for part in ("request", "environment"):
-        lines.append(f"\n{part}")
-        lines.extend(f"  {name}: {_plain(value)}" for name, value in details[part].items())
-    if details["result"]:
-        lines.append("\n" + BY_KIND[details["kind"]](details["result"]))
-    return "\n".join(lines)
-
-
-def run_row(run: Run) -> dict[str, Any]:
-    """A run as one line of the list of runs, ready for JSON."""
-    request = run.request
-    return {
-        "id": run.id,
-        "kind": run.kind,
-        "state": run.state,
-        "model": request["model"],
-        "weights": request["weights"],
-        "variants": request["variants"],
-        "on": request.get("dataset") or request.get("shape") or ",".join(request.get("shapes", [])) or "-",
-        "done": run.done,
-        "total": run.total,
-        "message": run.message,
-        "created_at": run.created_at,
-        "started_at": run.started_at,
-        "ended_at": run.ended_at,
-    }
-
-
-def run_details(run: Run) -> dict[str, Any]:
-    """All that is stored of a run, ready for JSON."""
-    return run_row(run) | {
-        "request": dict(run.request),
-        "identity": dict(run.identity),
-        "environment": dict(run.environment),
-        "result": run.result,
-    }
-
-
-def origin(request: Mapping[str, Any], environment: Mapping[str, Any], measured_at: str) -> str:
-    """What a result was measured on: model, weights, dataset, machine, versions, when."""
-    dataset = f" on {request['dataset']}" if "dataset" in request else ""
-    features = ", ".join(environment["cpu_features"]) or "no special instructions"
-    return (
-        f"{request['model']}, {weights_label(request['weights'])}{dataset}. Measured {measured_at}\n"
-        f"on {environment['machine']} ({features}), engine {environment['engine']},\n"
-        f"torch {environment['torch']}, torchvision {environment['torchvision']}, timm {environment['timm']}."
-    )
-
-
 def weights_label(weights: str) -> str:
     """How results name their weights; random ones are always said to be meaningless."""
     return "random weights (its answers are meaningless)" if weights == "random" else f"weights {weights}"
@@ -545,64 +430,3 @@ def table(titles: Sequence[object] | None, body: Iterable[Sequence[object]]) -> 
 def or_dash(value: Any, form: str) -> str:
     """A figure in that form; a dash where there is none."""
     return "-" if value is None else form.format(value)
-
-
-def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _diagnosis(rows: Sequence[Row]) -> str:
-    from vitquant import diagnosis_tables  # which is made of what is above
-
-    return diagnosis_tables.text(rows)
-
-
-def _calibration(rows: Sequence[Row]) -> str:
-    from vitquant import calibration_tables
-
-    return calibration_tables.text(rows)
-
-
-def _study(rows: Sequence[Row]) -> str:
-    from vitquant import calibration_tables
-
-    return calibration_tables.study(rows)
-
-
-def head(rows: Sequence[Row]) -> str:
-    """What a trained head is worth, and the candidates that its strength was chosen from."""
-    fit, *candidates = rows
-    body = [
-        [
-            f"{row['strength']:g}",
-            f"{row['n_heldout']:,}",
-            f"{row['top1']:.2%}",
-            f"{row['top1_low']:.2%} to {row['top1_high']:.2%}",
-            f"{row['cross_entropy_nats']:.3f} nats",
-            "<- chosen" if row["chosen"] else "",
-        ]
-        for row in candidates
-    ]
-    listing = table(["strength", "held out", "top-1", "95% interval", "cross-entropy", ""], body)
-    return (
-        f"{listing}\n\n{fit['model']}: a head for {fit['classes']:,} classes, trained on {fit['n_train']:,} "
-        "pictures "
-        f"of {fit['dataset']}, on the backbone of {fit['backbone']}. On {fit['n_heldout']:,} pictures held out "
-        "its "
-        f"top-1 is {fit['top1']:.2%} ({fit['top1_low']:.2%} to {fit['top1_high']:.2%})."
-    )
-
-
-BY_KIND: dict[str, Callable[[Sequence[Row]], str]] = {
-    "head": head,
-    "accuracy": accuracy,
-    "latency": latency,
-    "size": size,
-    "profile": profile,
-    "bits": bits,
-    "diagnosis": _diagnosis,
-    "export": exported,
-    "calibration": _calibration,
-    "study": _study,
-}
-"""How a finished run of each kind is printed."""

@@ -10,6 +10,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+UNITS = {"accuracy": " pictures", "latency": "%"}
+"""What the progress bar of a run counts, where it is not just steps."""
+
 
 def say(sentence: str) -> None:
     """A remark for whoever watches."""
@@ -50,3 +53,8 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def bar_of(kind: str, of: str) -> Bar:
+    """The progress bar of a run of that kind, of that model."""
+    return Bar(f"{kind} of {of}", UNITS.get(kind, " steps"))

@@ -9,7 +9,7 @@ import streamlit as st
 from components import address, pictures, queue
 from components.benchmark import stored
 from components.choices import Choices
-from vitquant import browse, compare, datasets, predictions, runs, tables
+from vitquant import browse, compare, datasets, predictions, run_tables, runs
 from vitquant.compare import ChangedPicture, Comparison
 from vitquant.runs import Run
 
@@ -85,9 +85,9 @@ def _comparison(db: sqlite3.Connection, found: Comparison) -> None:
         {
             "variant": change["variant"],
             "figure": change["figure"],
-            names[0]: tables.value(change["first"], change["unit"]),
-            names[1]: tables.value(change["second"], change["unit"]),
-            "change": tables.change_words(change),
+            names[0]: run_tables.value(change["first"], change["unit"]),
+            names[1]: run_tables.value(change["second"], change["unit"]),
+            "change": run_tables.change_words(change),
             "note": change["note"],
         }
         for change in plain["changes"]
