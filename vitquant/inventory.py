@@ -82,7 +82,7 @@ def _dataset(spec: DatasetSpec) -> Item:
             disk_bytes=sum(fetching.size_of(paths.sample_dir() / split) for split in ("train", "val")),
             facts={"pictures": of_classes},
         )
-    labels = "labelled" if spec.labelled else "without labels: agreement with fp32 stands for accuracy"
+    unlabelled = f"{spec.pictures:,} pictures without labels: agreement with fp32 stands for accuracy"
     is_copy = _is_below(Path(str(spec.root)), paths.data_dir())
     return Item(
         name=spec.name,
@@ -94,7 +94,7 @@ def _dataset(spec: DatasetSpec) -> Item:
         disk_bytes=registry.entries(registry.DATASETS)[spec.name].get("bytes", 0) if is_copy else 0,
         can_be_removed=True,
         problem=None if is_here else f"Its pictures are gone: {spec.root} is not there.",
-        facts={"pictures": f"{of_classes}, {labels}"},
+        facts={"pictures": of_classes if spec.labelled else unlabelled},
     )
 
 
