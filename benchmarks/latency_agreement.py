@@ -37,7 +37,7 @@ def main() -> None:
     }
     print(f"{machine.machine_name()}, {threads} threads, torch {torch.__version__}, {options.model}")
     print(f"{'shape':8} {'variant':8} {'vitquant':>12} {'torch alone':>12} {'ratio':>7}")
-    for shape in latency.parse_shapes(options.shapes):
+    for shape in latency.parse_shapes(options.shapes, options.model):
         medians: dict[str, dict[str, list[float]]] = {name: {"ours": [], "theirs": []} for name in names}
         for _ in range(options.repeats):
             for timing in latency.measure(ours, [shape], threads, seconds_per_shape=options.seconds):

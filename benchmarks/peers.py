@@ -25,10 +25,10 @@ from benchmarks import operations, runtimes
 from benchmarks import peer_results as results
 from vitquant import catalog, database, datasets, fits, latency, machine, models, predict, variants
 from vitquant import weights as weight_sources
-from vitquant.dinov2 import LinearClassifier
 from vitquant.errors import InputError, VitquantError
 from vitquant.images import open_rgb
 from vitquant.latency import Shape
+from vitquant.vit import Classifier
 from vitquant.weights import Weights
 
 VARIANTS = "fp32,qint8,qint8_channel,qint8_smooth,qint8_best,qint8_mixed,float16,bfloat16"
@@ -39,7 +39,7 @@ PACKAGES = ("torch", "onnxruntime", "openvino", "nncf")
 
 
 def our_variants(
-    original: LinearClassifier, source: Weights, names: Sequence[str], size: int
+    original: Classifier, source: Weights, names: Sequence[str], size: int
 ) -> dict[str, nn.Module]:
     """Those of the variants that can be had of this model here, the calibrated ones calibrated on the sample's
     training pictures at that size. Says of the others why not."""
@@ -56,7 +56,7 @@ def our_variants(
 
 def contenders(
     ours: Mapping[str, nn.Module],
-    original: LinearClassifier,
+    original: Classifier,
     size: int,
     threads: int,
     folder: Path,
@@ -112,7 +112,7 @@ def pictures(split: str, size: int, count: int) -> torch.Tensor:
 
 
 def measure(
-    ours: Mapping[str, nn.Module], original: LinearClassifier, shape: Shape, given: argparse.Namespace
+    ours: Mapping[str, nn.Module], original: Classifier, shape: Shape, given: argparse.Namespace
 ) -> list[results.Row]:
     """Everything about one shape."""
     with tempfile.TemporaryDirectory() as folder, latency.intra_op_threads(given.threads):
@@ -180,7 +180,7 @@ def main() -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    shapes = latency.parse_shapes(given.shapes)
+    shapes = latency.parse_shapes(given.shapes, given.model)
     bundled = catalog.model(given.model).home == "bundled"
     source = weight_sources.resolve(given.model, given.weights or (None if bundled else "random"))
     original = models.load(source)

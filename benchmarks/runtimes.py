@@ -19,7 +19,7 @@ from torch import nn
 
 from benchmarks.operations import Step
 from vitquant import onnx_files
-from vitquant.dinov2 import LinearClassifier
+from vitquant.vit import Classifier
 
 REQUIREMENTS = "requirements-peers.txt"
 NEEDS = {
@@ -168,7 +168,7 @@ def cpu_has_bf16() -> bool:
     return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def onnx_file(model: LinearClassifier, folder: Path, image_size: int, *, int8: bool) -> Path:
+def onnx_file(model: Classifier, folder: Path, image_size: int, *, int8: bool) -> Path:
     """The float32 model as an ONNX file in the folder, as vitquant exports it; made once."""
     file = folder / f"{'int8' if int8 else 'float32'}-{image_size}.onnx"
     if not file.exists():

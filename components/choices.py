@@ -20,7 +20,6 @@ from vitquant.variants import usable
 WITHOUT_WEIGHTS = "dinov2_vits14_reg_lc"
 """What is preselected where nothing is measured and no weights are here: the quickest to try."""
 
-USUAL_SIZES = (70, 224, 518)
 LARGEST_SIZE = 1022
 FIRST_PICTURES = 300
 
@@ -206,9 +205,9 @@ def _subject(measured: Sequence[Subject]) -> Subject:
     )
 
     of_dataset = [s.image_size for s in of_weights if s.dataset == dataset]
-    sizes = sorted({*USUAL_SIZES, *of_dataset, *_asked_size()})
+    sizes = sorted({*catalog.model(model).image_sizes, *of_dataset, *_asked_size(model)})
     size = address.value_of(
-        address.SIZE, sizes, (of_dataset or [catalog.DEFAULT_IMAGE_SIZE])[0], what="image size"
+        address.SIZE, sizes, (of_dataset or [catalog.model(model).usual_image_size])[0], what="image size"
     )
     st.selectbox(
         "Image size",
@@ -246,13 +245,13 @@ def _answer_set(found: list[AnswerSet]) -> AnswerSet | None:
     return by_key[key]
 
 
-def _asked_size() -> list[int]:
-    """The image size that the address asks for, where a model can take it."""
+def _asked_size(model: str) -> list[int]:
+    """The image size that the address asks for, where the model can take it."""
     asked = st.query_params.get(address.SIZE, "")
     if not (asked.isascii() and asked.isdigit() and len(asked) <= 4):
         return []
     try:
-        size = catalog.check_image_size(int(asked))
+        size = catalog.check_image_size(int(asked), model)
     except InputError:
         return []
     return [size] if size <= LARGEST_SIZE else []

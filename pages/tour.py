@@ -97,7 +97,7 @@ def _shown(scene: Scene) -> None:
         _picture(scene)
     with right:
         size = scene.chosen.subject.image_size
-        patches = (size // catalog.PATCH_SIZE) ** 2
+        patches = (size // catalog.model(scene.chosen.subject.model).patch_size) ** 2
         st.markdown(
             f"A **vision transformer** sees this: {size} × {size} coloured dots, cut into {patches:,} square "
             f"patches. Nobody told it what to look for. It has learned from examples to turn the patches into "

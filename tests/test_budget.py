@@ -25,7 +25,7 @@ def candidate(variant: str = "fp32", *, top1: float | None = None, **known: Any)
     """One of the sample's, of which only what is given is measured."""
     row = None if top1 is None else {"top1": top1, "top1_low": top1 - 0.02, "top1_high": top1 + 0.02, "n": 500}
     return Candidate(
-        **({"model": "sample", "weights": "bundled", "weights_here": True} | known),
+        **({"model": "sample", "weights": "bundled", "image_size": 70, "weights_here": True} | known),
         variant=variant,
         accuracy=row,
         origins={"accuracy": candidates.Origin("a machine", "2026-01-01T00:00:00+00:00", False, ())},

@@ -29,11 +29,11 @@ from vitquant import (
     weights,
 )
 from vitquant.cure import Cure
-from vitquant.dinov2 import Divide
 from vitquant.errors import InputError
 from vitquant.fits import Fit
 from vitquant.full_range import FullRangeLinear
 from vitquant.judging import Judge, Judged, Pictures
+from vitquant.vit import Classifier, Divide
 
 pytestmark = pytest.mark.usefixtures("built_in_sample")
 
@@ -71,7 +71,7 @@ def inputs() -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def healthy() -> models.LinearClassifier:
+def healthy() -> Classifier:
     return models.load(weights.resolve("sample"))
 
 
@@ -244,9 +244,7 @@ class Priced(Judge):
 
 
 @pytest.fixture
-def priced(
-    monkeypatch: pytest.MonkeyPatch, healthy: models.LinearClassifier, inputs: torch.Tensor
-) -> Iterator[Priced]:
+def priced(monkeypatch: pytest.MonkeyPatch, healthy: Classifier, inputs: torch.Tensor) -> Iterator[Priced]:
     variants.set_engine(machine.engine())
 
     def measure(*given: Any) -> list[list[dict[str, Any]]]:

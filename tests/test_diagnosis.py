@@ -33,10 +33,10 @@ from vitquant import (
     weights,
 )
 from vitquant.cure import Cure
-from vitquant.dinov2 import LinearClassifier
 from vitquant.errors import Cancelled, InputError
 from vitquant.measurements import DiagnosisRequest, from_plain
 from vitquant.request import Journal, to_plain
+from vitquant.vit import Classifier
 
 pytestmark = pytest.mark.usefixtures("built_in_sample")
 
@@ -268,7 +268,7 @@ def spoiled(monkeypatch: pytest.MonkeyPatch, spoil: Any) -> None:
     """Weights that were damaged before they came here."""
     real = models.load
 
-    def load(source: weights.Weights) -> LinearClassifier:
+    def load(source: weights.Weights) -> Classifier:
         model = real(source)
         spoil(model)
         return model
@@ -282,7 +282,7 @@ def measured_on_two(variant: str = "qint8") -> list[Row]:
 
 
 def test_a_layer_that_only_sees_zeros_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def silence(model: LinearClassifier) -> None:
+    def silence(model: Classifier) -> None:
         for tensor in (model.blocks[2].norm2.weight, model.blocks[2].norm2.bias):
             tensor.zero_()
 
@@ -297,7 +297,7 @@ def test_a_layer_that_only_sees_zeros_is_named(monkeypatch: pytest.MonkeyPatch) 
 def test_a_layer_that_sees_no_numbers_is_named(
     monkeypatch: pytest.MonkeyPatch, value: float, name: str
 ) -> None:
-    def damage(model: LinearClassifier) -> None:
+    def damage(model: Classifier) -> None:
         model.blocks[5].norm1.bias[3] = value
 
     spoiled(monkeypatch, damage)

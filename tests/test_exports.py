@@ -20,11 +20,9 @@ from torch import nn
 from tests.conftest import ROOT, missing
 from tests.test_cli import vitquant
 from vitquant import (
-    catalog,
     children,
     database,
     datasets,
-    dinov2,
     exports,
     formats,
     images,
@@ -265,10 +263,6 @@ def test_a_program_takes_any_number_of_pictures_at_once(tmp_path: Path) -> None:
             inputs = torch.randn(batch, 3, 70, 70, generator=torch.Generator().manual_seed(batch))
             with torch.inference_mode():
                 assert torch.allclose(program(inputs), variant(inputs), atol=1e-4), (name, batch)
-
-
-def test_the_architecture_that_goes_along_has_the_catalogs_patches() -> None:
-    assert dinov2.PATCH_SIZE == catalog.PATCH_SIZE
 
 
 @pytest.mark.slow

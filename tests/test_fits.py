@@ -303,7 +303,7 @@ def test_a_file_to_take_away_answers_as_the_variant_does(
 
 @pytest.mark.slow
 def test_a_fresh_process_starts_a_calibrated_variant(data_dir: Path) -> None:
-    [shape] = latency.parse_shapes("1x70")
+    [shape] = latency.parse_shapes("1x70", "sample")
     cure = every_step(models.load(MODEL))
     start = startup.measure("sample", "bundled", "qint8_best", shape, 1, cure)
     assert start.load_s > 0 and start.peak_bytes >= start.baseline_bytes

@@ -21,7 +21,7 @@ from vitquant import (
     weights,
 )
 from vitquant.follow import Answer, Followed
-from vitquant.models import LinearClassifier
+from vitquant.vit import Classifier
 
 LEMON, ORANGE = 951, 950
 
@@ -34,13 +34,13 @@ def picture() -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def model() -> LinearClassifier:
+def model() -> Classifier:
     return models.load(weights.resolve("sample_outliers"))
 
 
 @pytest.fixture(scope="module")
-def qint8(model: LinearClassifier) -> LinearClassifier:
-    return cast(LinearClassifier, variants.build(model, "qint8", machine.engine()))
+def qint8(model: Classifier) -> Classifier:
+    return cast(Classifier, variants.build(model, "qint8", machine.engine()))
 
 
 # Where the class token looks
@@ -48,7 +48,7 @@ def qint8(model: LinearClassifier) -> LinearClassifier:
 
 @torch.inference_mode()
 def test_attention_is_the_softmax_that_the_blocks_take_themselves(
-    model: LinearClassifier, picture: torch.Tensor
+    model: Classifier, picture: torch.Tensor
 ) -> None:
     unfused: Any = copy.deepcopy(model)
     taken = []
@@ -66,9 +66,7 @@ def test_attention_is_the_softmax_that_the_blocks_take_themselves(
 
 
 @torch.inference_mode()
-def test_patches_come_in_rows_and_without_the_other_tokens(
-    model: LinearClassifier, picture: torch.Tensor
-) -> None:
+def test_patches_come_in_rows_and_without_the_other_tokens(model: Classifier, picture: torch.Tensor) -> None:
     with attention.watched(model) as found:
         model(picture)
     maps = attention.to_patches(found, model.registers, (5, 5))
@@ -91,9 +89,7 @@ def test_a_map_is_drawn_see_through_at_nothing_and_full_at_the_most() -> None:
 # Through the blocks
 
 
-def test_a_model_followed_beside_itself_keeps_everything(
-    model: LinearClassifier, picture: torch.Tensor
-) -> None:
+def test_a_model_followed_beside_itself_keeps_everything(model: Classifier, picture: torch.Tensor) -> None:
     found = follow.follow(model, model, picture)
     assert found.class_cosine == pytest.approx([1.0] * 8)
     assert found.patch_cosine == pytest.approx([1.0] * 8)
@@ -106,7 +102,7 @@ def test_a_model_followed_beside_itself_keeps_everything(
 
 @torch.inference_mode()
 def test_mixtures_are_the_variants_first_blocks_and_float32_from_there(
-    model: LinearClassifier, qint8: LinearClassifier, picture: torch.Tensor
+    model: Classifier, qint8: Classifier, picture: torch.Tensor
 ) -> None:
     found = follow.follow(model, qint8, picture)
     expected = []
@@ -125,7 +121,7 @@ def test_mixtures_are_the_variants_first_blocks_and_float32_from_there(
 
 @torch.inference_mode()
 def test_cosines_are_of_the_tokens_after_each_block(
-    model: LinearClassifier, qint8: LinearClassifier, picture: torch.Tensor
+    model: Classifier, qint8: Classifier, picture: torch.Tensor
 ) -> None:
     found = follow.follow(model, qint8, picture)
     exact, other = model.embed(picture), qint8.embed(picture)
@@ -139,7 +135,7 @@ def test_cosines_are_of_the_tokens_after_each_block(
 
 
 def test_a_head_that_alone_turns_the_answer_is_told_from_the_blocks(
-    model: LinearClassifier, picture: torch.Tensor
+    model: Classifier, picture: torch.Tensor
 ) -> None:
     turned: Any = copy.deepcopy(model)
     turned.linear_head.weight.copy_(model.linear_head.weight.roll(1, dims=0))

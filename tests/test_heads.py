@@ -41,6 +41,7 @@ from vitquant.datasets import Example
 from vitquant.errors import Cancelled, InputError
 from vitquant.measurements import HeadRequest
 from vitquant.request import to_plain
+from vitquant.vit import Classifier
 
 pytestmark = pytest.mark.usefixtures("built_in_sample")
 
@@ -114,7 +115,7 @@ def stop_when(stops: Callable[[int, str], bool]) -> Callable[[int, int, str], No
     return tell
 
 
-def with_head(file: str) -> models.LinearClassifier:
+def with_head(file: str) -> Classifier:
     """The sample with another head."""
     model = models.load(weights.resolve("sample"))
     state = torch.load(file, weights_only=True)
@@ -344,7 +345,7 @@ def nothing(_: Path) -> None:
         (replace(REQUEST, pictures=5), nothing, "take 20 or more"),
         (replace(REQUEST, name="sample"), nothing, "vitquant's own models"),
         (replace(REQUEST, name="a/b"), nothing, "is no name"),
-        (replace(REQUEST, image_size=71), nothing, "does not fit patches"),
+        (replace(REQUEST, image_size=71), nothing, "does not fit the 14-pixel patches"),
         (replace(RANDOM, weights="hub"), nothing, "The backbone of dinov2_vits14_reg_lc is not here"),
         (replace(RANDOM, backbone="/nowhere.pth"), nothing, "There is no file /nowhere.pth"),
     ],

@@ -60,18 +60,24 @@ def turns(calls: list[str]) -> list[str]:
 
 
 def test_parsing_imports_no_torch() -> None:
-    code = "import sys, vitquant.latency as l; l.parse_shapes('1x70'); assert 'torch' not in sys.modules"
+    code = (
+        "import sys, vitquant.latency as l; l.parse_shapes('1x70', 'sample'); assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_shapes_in_the_order_given_each_once() -> None:
-    assert latency.parse_shapes("1x518, 8x70 1x518,2×14") == (Shape(1, 518), Shape(8, 70), Shape(2, 14))
+    assert latency.parse_shapes("1x518, 8x70 1x518,2×14", "sample") == (
+        Shape(1, 518),
+        Shape(8, 70),
+        Shape(2, 14),
+    )
 
 
 def test_a_shape_reads_back_as_it_is_written() -> None:
     written = ",".join(map(str, latency.NOTEBOOK_SHAPES))
     assert written == "1x70,1x518,2x518,4x518,8x518"
-    assert latency.parse_shapes(written) == latency.NOTEBOOK_SHAPES
+    assert latency.parse_shapes(written, "dinov2_vitb14_reg_lc") == latency.NOTEBOOK_SHAPES
 
 
 @pytest.mark.parametrize(
@@ -95,7 +101,7 @@ def test_a_shape_reads_back_as_it_is_written() -> None:
 )
 def test_what_is_no_shape_gets_a_sentence(text: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        latency.parse_shapes(text)
+        latency.parse_shapes(text, "sample")
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 8])

@@ -90,7 +90,7 @@ def test_the_model_has_the_checkpoints_tensors_and_no_others(
 ) -> None:
     spec = catalog.model(name)
     with torch.device("meta"):
-        model = models.LinearClassifier(spec)
+        model = models.new(spec)
     ours = {models.checkpoint_name(spec, n): list(t.shape) for n, t in model.named_parameters()}
     head = {f"linear_head.{n}": shape for n, shape in shapes[name]["head"].items()}
     assert ours == shapes[name]["backbone"] | head

@@ -11,21 +11,21 @@ from torch import nn
 
 from vitquant import catalog, cure, layers, machine, models, packing, predict, variants, weights
 from vitquant.cure import Cure
-from vitquant.dinov2 import Divide, LinearClassifier
 from vitquant.errors import InputError
 from vitquant.full_range import FullRangeLinear
+from vitquant.vit import Classifier, Divide
 
 OF_SAMPLE = layers.of(catalog.model("sample"))
 N = 2
 
 
 @pytest.fixture(scope="module")
-def model() -> LinearClassifier:
+def model() -> Classifier:
     variants.set_engine(machine.engine())
     return models.load(weights.resolve("sample"))
 
 
-def built(model: LinearClassifier, steps: Cure, *, has_float16: bool = True) -> LinearClassifier:
+def built(model: Classifier, steps: Cure, *, has_float16: bool = True) -> Classifier:
     return packing.int8(
         model, steps, has_float16=has_float16 and variants.has_float16(torch.backends.quantized.engine)
     )
@@ -36,7 +36,7 @@ def answers(model: nn.Module) -> np.ndarray:
     return predict.logits_of(model, pictures, one_by_one=True)
 
 
-def every_step(model: LinearClassifier) -> Cure:
+def every_step(model: Classifier) -> Cure:
     """A cure with all there is to a cure."""
     rng = np.random.default_rng(0)
     linears = {layer.name: model.get_submodule(layer.name) for layer in OF_SAMPLE}
@@ -56,11 +56,11 @@ def every_step(model: LinearClassifier) -> Cure:
     )
 
 
-def test_a_cure_without_steps_is_the_notebooks_int8(model: LinearClassifier) -> None:
+def test_a_cure_without_steps_is_the_notebooks_int8(model: Classifier) -> None:
     np.testing.assert_array_equal(answers(built(model, Cure())), answers(packing.notebook(model, torch.qint8)))
 
 
-def test_per_channel_gives_every_row_of_every_weight_a_scale(model: LinearClassifier) -> None:
+def test_per_channel_gives_every_row_of_every_weight_a_scale(model: Classifier) -> None:
     for per_channel in (False, True):
         variant = built(model, Cure(per_channel=per_channel))
         for layer in OF_SAMPLE:
@@ -74,7 +74,7 @@ def test_per_channel_gives_every_row_of_every_weight_a_scale(model: LinearClassi
                 assert weight.qscheme() == torch.per_tensor_affine
 
 
-def test_layers_that_are_left_stay_in_float(model: LinearClassifier) -> None:
+def test_layers_that_are_left_stay_in_float(model: Classifier) -> None:
     left = ("blocks.2.mlp.fc1", layers.HEAD)
     halves, whole = (built(model, Cure(in_float=left), has_float16=has) for has in (True, False))
     for layer in OF_SAMPLE:
@@ -87,14 +87,14 @@ def test_layers_that_are_left_stay_in_float(model: LinearClassifier) -> None:
                 assert half._packed_params.dtype == torch.float16
 
 
-def test_a_layer_that_is_left_is_of_the_folded_model(model: LinearClassifier) -> None:
+def test_a_layer_that_is_left_is_of_the_folded_model(model: Classifier) -> None:
     steps = replace(every_step(model), bias={})
     name = steps.in_float[0]
     in_float32 = built(model, steps, has_float16=False).get_submodule(name)
     torch.testing.assert_close(in_float32.weight, packing.floats_of(model, steps).get_submodule(name).weight)
 
 
-def test_biases_are_corrected_in_int8_layers_alone(model: LinearClassifier) -> None:
+def test_biases_are_corrected_in_int8_layers_alone(model: Classifier) -> None:
     steps = every_step(model)
     variant, without = built(model, steps), built(model, replace(steps, bias={}))
     for layer in OF_SAMPLE:
@@ -120,7 +120,7 @@ def test_biases_are_corrected_in_int8_layers_alone(model: LinearClassifier) -> N
     ],
     ids=["in_float", "bias", "smooth"],
 )
-def test_another_models_cure_is_refused(model: LinearClassifier, steps: Cure) -> None:
+def test_another_models_cure_is_refused(model: Classifier, steps: Cure) -> None:
     with pytest.raises(InputError, match=r"no layer blocks\.9\.mlp\.fc1: this calibration is not its own"):
         built(model, steps)
 
@@ -130,7 +130,7 @@ def test_another_models_cure_is_refused(model: LinearClassifier, steps: Cure) ->
 
 @pytest.mark.parametrize("saturates", [False, True])
 def test_8_bits_only_where_the_cpu_does_not_saturate(
-    model: LinearClassifier, monkeypatch: pytest.MonkeyPatch, saturates: bool
+    model: Classifier, monkeypatch: pytest.MonkeyPatch, saturates: bool
 ) -> None:
     monkeypatch.setattr(packing, "saturates", lambda: saturates)
     variant = built(model, Cure(full_range=True))
@@ -150,7 +150,7 @@ def test_what_saturates_is_what_the_cpu_says_of_itself() -> None:
     assert packing.saturates() is not bool({"AVX-512 VNNI", "AMX int8"} & set(features))
 
 
-def test_8_bits_come_nearer_to_float32(model: LinearClassifier) -> None:
+def test_8_bits_come_nearer_to_float32(model: Classifier) -> None:
     if packing.saturates():
         pytest.skip("this CPU saturates with 8 bits")
     exact = answers(model)
@@ -161,7 +161,7 @@ def test_8_bits_come_nearer_to_float32(model: LinearClassifier) -> None:
 # Stored and built again
 
 
-def test_a_stored_cure_builds_the_same_answers(model: LinearClassifier) -> None:
+def test_a_stored_cure_builds_the_same_answers(model: Classifier) -> None:
     steps = every_step(model)
     again = cure.from_bytes(steps.to_bytes())
     for field in fields(Cure):

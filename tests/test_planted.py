@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from vitquant import datasets, follow_charts, grid, images, machine, models, planted, predict, weights
-from vitquant.models import LinearClassifier
+from vitquant.vit import Classifier
 from vitquant.worker import PredictionWorker
 
 ASKED = {"model": "sample", "weights": "bundled", "image_size": 70}
@@ -27,7 +27,7 @@ def picture(shown: Image.Image) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def model() -> LinearClassifier:
+def model() -> Classifier:
     return models.load(weights.resolve("sample"))
 
 
@@ -37,7 +37,7 @@ def levels() -> int:
 
 
 def test_float32_answers_as_before_and_the_healthy_model_stays_healthy(
-    model: LinearClassifier, picture: torch.Tensor
+    model: Classifier, picture: torch.Tensor
 ) -> None:
     before = predict.logits_of(model, picture)
     loud = planted.plant(model, planted.loudest(model, 4), 60)
@@ -46,7 +46,7 @@ def test_float32_answers_as_before_and_the_healthy_model_stays_healthy(
     assert not torch.equal(loud.norm.weight, model.norm.weight)
 
 
-def test_the_loudest_channels_reach_further_than_most(model: LinearClassifier) -> None:
+def test_the_loudest_channels_reach_further_than_most(model: Classifier) -> None:
     channels = planted.loudest(model, planted.MOST_CHANNELS)
     assert len(set(channels)) == planted.MOST_CHANNELS
     assert channels[:4] == planted.loudest(model, 4)
@@ -56,7 +56,7 @@ def test_the_loudest_channels_reach_further_than_most(model: LinearClassifier) -
 
 @torch.inference_mode()
 def test_levels_left_are_counted_on_what_reaches_the_layer(
-    model: LinearClassifier, picture: torch.Tensor, levels: int
+    model: Classifier, picture: torch.Tensor, levels: int
 ) -> None:
     channels = planted.loudest(model, 2)
     loud = planted.plant(model, channels, 16)
@@ -80,7 +80,7 @@ def test_levels_left_are_counted_on_what_reaches_the_layer(
 
 
 def test_louder_channels_leave_fewer_levels_to_the_others(
-    model: LinearClassifier, picture: torch.Tensor, levels: int
+    model: Classifier, picture: torch.Tensor, levels: int
 ) -> None:
     channels = planted.loudest(model, 4)
     left = [
@@ -96,7 +96,7 @@ def test_louder_channels_leave_fewer_levels_to_the_others(
 
 
 def test_the_chart_draws_every_level_once_and_says_so(
-    model: LinearClassifier, picture: torch.Tensor, levels: int
+    model: Classifier, picture: torch.Tensor, levels: int
 ) -> None:
     channels = planted.loudest(model, 4)
     found = planted.levels_left(planted.plant(model, channels, 60), picture, channels, levels)

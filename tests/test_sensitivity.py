@@ -27,11 +27,11 @@ from vitquant import (
 )
 from vitquant.catalog import Outliers
 from vitquant.composed import Cores
-from vitquant.dinov2 import LinearClassifier
 from vitquant.layers import Layer
 from vitquant.runs import Rows
 from vitquant.sensitivity import Answers
 from vitquant.side_by_side import Looked
+from vitquant.vit import Classifier
 
 pytestmark = pytest.mark.usefixtures("built_in_sample")
 
@@ -47,7 +47,7 @@ def cores() -> Iterator[Cores]:
 
 
 @pytest.fixture(scope="module")
-def model() -> LinearClassifier:
+def model() -> Classifier:
     """The sample with outliers that hurt int8 but leave it something to say."""
     planted = models.load(weights.resolve("sample"))
     models.plant(planted, Outliers(channels=(17, 62, 105, 151), factor=16.0))
@@ -55,7 +55,7 @@ def model() -> LinearClassifier:
 
 
 @pytest.fixture(scope="module")
-def variant(model: LinearClassifier) -> LinearClassifier:
+def variant(model: Classifier) -> Classifier:
     return quantized(model)
 
 
@@ -65,12 +65,12 @@ def inputs() -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def looked(model: LinearClassifier, variant: LinearClassifier, inputs: torch.Tensor, cores: Cores) -> Looked:
+def looked(model: Classifier, variant: Classifier, inputs: torch.Tensor, cores: Cores) -> Looked:
     return side_by_side.look(model, model, variant, OF_SAMPLE, inputs, cores)
 
 
 @pytest.fixture(scope="module")
-def rows(model: LinearClassifier, variant: LinearClassifier, looked: Looked, cores: Cores) -> Rows:
+def rows(model: Classifier, variant: Classifier, looked: Looked, cores: Cores) -> Rows:
     return measured(model, variant, looked, pictures(N)[1], cores)
 
 
@@ -81,15 +81,15 @@ def pictures(count: int) -> tuple[torch.Tensor, np.ndarray]:
     return found, np.array([example.class_index for example in examples])
 
 
-def quantized(model: LinearClassifier) -> LinearClassifier:
+def quantized(model: Classifier) -> Classifier:
     variant = variants.build(model, "qint8", machine.engine())
-    assert isinstance(variant, LinearClassifier)
+    assert isinstance(variant, Classifier)
     return variant
 
 
 def measured(
-    floats: LinearClassifier,
-    variant: LinearClassifier,
+    floats: Classifier,
+    variant: Classifier,
     looked: Looked,
     classes: np.ndarray,
     cores: Cores,
@@ -123,7 +123,7 @@ def one_by_one(model: nn.Module, inputs: torch.Tensor) -> np.ndarray:
 
 
 def test_each_figure_is_that_of_the_model_put_together_by_hand(
-    model: LinearClassifier, variant: LinearClassifier, inputs: torch.Tensor, rows: Rows
+    model: Classifier, variant: Classifier, inputs: torch.Tensor, rows: Rows
 ) -> None:
     answers = Answers(one_by_one(model, inputs), pictures(N)[1])
     by_name = {row.get("layer") or row["group"]: row for row in rows}
@@ -150,7 +150,7 @@ def test_each_figure_is_that_of_the_model_put_together_by_hand(
 
 
 def test_every_layer_block_and_kind_has_one_row(
-    model: LinearClassifier, variant: LinearClassifier, looked: Looked, rows: Rows, cores: Cores
+    model: Classifier, variant: Classifier, looked: Looked, rows: Rows, cores: Cores
 ) -> None:
     of_layers = [(r["layer"], r["block"], r["kind"]) for r in rows if r["part"] == "layer"]
     assert of_layers == [(layer.name, layer.block, layer.kind) for layer in OF_SAMPLE]
@@ -164,7 +164,7 @@ def test_every_layer_block_and_kind_has_one_row(
 
 
 def test_a_batch_is_answered_as_its_pictures_are_one_by_one(
-    variant: LinearClassifier, inputs: torch.Tensor, looked: Looked
+    variant: Classifier, inputs: torch.Tensor, looked: Looked
 ) -> None:
     alone, together = one_by_one(variant, inputs), predict.logits_of(variant, inputs)
     off = np.abs(looked.found - alone).max()
@@ -173,7 +173,7 @@ def test_a_batch_is_answered_as_its_pictures_are_one_by_one(
 
 
 def test_putting_models_together_changes_neither(
-    model: LinearClassifier, variant: LinearClassifier, inputs: torch.Tensor
+    model: Classifier, variant: Classifier, inputs: torch.Tensor
 ) -> None:
     before = one_by_one(model, inputs), one_by_one(variant, inputs)
     layer = "blocks.2.mlp.fc1"
@@ -210,7 +210,7 @@ def test_a_loss_counts_positive_with_its_paired_interval() -> None:
 # Layers spoiled on purpose
 
 
-def spoil(model: LinearClassifier, layer: Layer, channel: int) -> None:
+def spoil(model: Classifier, layer: Layer, channel: int) -> None:
     """Ruin one layer under int8 and no other: a giant weight in a column whose input is always zero.
 
     float32 never notices it. The kernel's one scale for a weight has to reach as far, and all the layer's other

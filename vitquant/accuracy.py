@@ -15,8 +15,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vitquant import datasets, digest_cache, fits, images, machine, predictions, sequential, statistics, weights
-from vitquant.catalog import check_image_size
+from vitquant import (
+    catalog,
+    datasets,
+    digest_cache,
+    fits,
+    images,
+    machine,
+    predictions,
+    sequential,
+    statistics,
+    weights,
+)
 from vitquant.datasets import Dataset
 from vitquant.errors import InputError
 from vitquant.predictions import Identity, Prediction, Series
@@ -73,7 +83,7 @@ def plan(
 
     Raises InputError where the model, weights, dataset, a variant or the size cannot be used.
     """
-    check_image_size(image_size)
+    catalog.check_image_size(image_size, model)
     engine = machine.engine()
     wanted = check_available(tuple(dict.fromkeys([REFERENCE, *variants])), engine)
     source = weights.resolve(model, weights_source)

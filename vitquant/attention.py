@@ -12,11 +12,11 @@ from PIL import Image
 if TYPE_CHECKING:
     import torch
 
-    from vitquant.dinov2 import LinearClassifier
+    from vitquant.vit import Classifier
 
 
 @contextmanager
-def watched(model: "LinearClassifier") -> "Iterator[list[torch.Tensor]]":
+def watched(model: "Classifier") -> "Iterator[list[torch.Tensor]]":
     """While it lasts, each block that runs appends its class token's attention to all tokens, itself included:
     (N, heads, tokens) float32, each row summing to 1.
 

@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from vitquant import datasets, images, machine, rounding, statistics
+from vitquant import catalog, datasets, images, machine, rounding, statistics
 from vitquant.accuracy import REFERENCE
-from vitquant.catalog import check_image_size
 from vitquant.datasets import Dataset, Example
 from vitquant.errors import InputError
 from vitquant.runs import Rows
@@ -47,10 +46,10 @@ SETTINGS = tuple(product(range(rounding.MOST_BITS, rounding.FEWEST_BITS - 1, -1)
 BATCH = 16
 
 
-def opened(dataset_name: str, pictures: int, image_size: int) -> Dataset:
+def opened(model: str, dataset_name: str, pictures: int, image_size: int) -> Dataset:
     """The dataset to measure on; InputError where it is not here, or the number of pictures or their size
-    cannot be used."""
-    check_image_size(image_size)
+    cannot be used, by this model."""
+    catalog.check_image_size(image_size, model)
     if pictures < 1:
         raise InputError(f"{pictures} pictures leave nothing to measure: take 1 or more.")
     return datasets.open_dataset(dataset_name)

@@ -114,8 +114,10 @@ def best(search: Search) -> None:
         search.parameters["activations"] = "8 bits: this CPU adds them up without saturating"
     _equalise(search)
     _divide(search)
-    folded = replace(search.cure, fold_layer_scale=True)
-    search.attempt("layer scales multiplied into the weights", folded, by=-COSTS_NOTHING)
+    has_layer_scales = smoothing.has_layer_scales(search.judge.model)
+    if has_layer_scales:
+        folded = replace(search.cure, fold_layer_scale=True)
+        search.attempt("layer scales multiplied into the weights", folded, by=-COSTS_NOTHING)
     corrected = replace(search.cure, bias=_mean_errors(search))
     search.attempt("mean errors taken off the biases", corrected)
     # A cured model rests on a dozen candidates, not on the luckiest of many mixes: its own figure counts.
@@ -128,11 +130,11 @@ def best(search: Search) -> None:
             search.parameters["limit"] = str(error)
             for row in search.trail[begun:]:
                 row["kept"] = False
-    search.parameters |= {
-        "weights": "a scale for each row" if search.cure.per_channel else "one scale a layer",
-        "layer scales": "folded into the weights" if search.cure.fold_layer_scale else "as they are",
-        "biases": "corrected" if search.cure.bias else "as they are",
-    }
+    search.parameters["weights"] = "a scale for each row" if search.cure.per_channel else "one scale a layer"
+    if has_layer_scales:
+        are_folded = search.cure.fold_layer_scale
+        search.parameters["layer scales"] = "folded into the weights" if are_folded else "as they are"
+    search.parameters["biases"] = "corrected" if search.cure.bias else "as they are"
 
 
 def _best_alpha(search: Search, base: Cure) -> None:

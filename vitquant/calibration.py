@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from vitquant import datasets, digest_cache, predictions
-from vitquant.catalog import check_image_size
 from vitquant.datasets import Dataset, Example
 from vitquant.errors import InputError
 
@@ -80,7 +79,6 @@ def choose(db: sqlite3.Connection, dataset: str, image_size: int, settings: Mapp
     Those of the dataset itself, or of the sample where it has none here. Raises InputError where there are too
     few.
     """
-    check_image_size(image_size)
     pictures, seed = int(settings["pictures"]), int(settings["seed"])
     if pictures < FEWEST:
         raise InputError(

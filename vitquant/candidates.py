@@ -34,12 +34,14 @@ class Candidate:
     model: str
     weights: str  # "hub", "bundled" or a folder
     variant: str
+    image_size: int  # of the pictures, in pixels
     weights_here: bool  # whether it can be measured here without fetching anything
+    is_at_another_size: bool = False  # than was asked for: it takes no pictures of that size
     accuracy: Mapping[str, Any] | None = None  # as accuracy.rows gives it, on the dataset asked for
     disk_bytes: int | None = None
     memory_bytes: int | None = None  # at its peak, beyond what the process took before loading it
     baseline_bytes: int | None = None  # what that process takes before it loads the model
-    latency_s: float | None = None  # median of one picture of the size asked for
+    latency_s: float | None = None  # median of one picture
     threads: int | None = None  # with which it was timed
     is_noisy: bool = False  # it was timed, but the machine was too noisy to tell
     computed_disk_bytes: int | None = None  # the least its file can take, where it was not measured
@@ -53,9 +55,12 @@ class Candidate:
     @property
     def label(self) -> str:
         """What to call it; the weights are named where they are not the model's own."""
-        if self.weights == catalog.model(self.model).home:
-            return f"{self.model} · {self.variant}"
-        return f"{self.model} · {self.variant} (weights {Path(self.weights).name})"
+        beside = (
+            [] if self.weights == catalog.model(self.model).home else [f"weights {Path(self.weights).name}"]
+        )
+        if self.is_at_another_size:
+            beside.append(f"{self.image_size} px")
+        return f"{self.model} · {self.variant}" + (f" ({', '.join(beside)})" if beside else "")
 
     @property
     def is_measured(self) -> bool:
@@ -63,10 +68,17 @@ class Candidate:
         return bool(self.origins)
 
 
+def check_image_size(size: int) -> None:
+    """InputError unless some model takes pictures of so many pixels."""
+    known = catalog.models()
+    if not any(size > 0 and size % spec.patch_size == 0 for spec in known.values()):
+        catalog.check_image_size(size, catalog.DEFAULT_MODEL)
+
+
 def find(db: sqlite3.Connection, dataset: str, image_size: int, dataset_digest: str | None) -> list[Candidate]:
     """Every model of the catalog, with its own weights and any folder's of which something is stored, in every
     variant that this machine can run. Random weights are no candidates; their size and time stand in where the
-    model's own were not measured.
+    model's own were not measured. A model that takes no pictures of this size stands at its usual one.
 
     dataset_digest: today's pictures, which tells whether an accuracy is stale; None where they are not here.
     """
@@ -80,8 +92,9 @@ def find(db: sqlite3.Connection, dataset: str, image_size: int, dataset_digest: 
         def of(source: str, spec: ModelSpec = spec) -> list[Candidate]:
             # The samples' answers come with the project, their sizes too.
             is_stored = (spec.name, source) in others | shipped
-            subject = Subject(spec.name, source, dataset, image_size)
-            return _of(db, subject, dataset_digest, is_stored=is_stored)
+            takes_it = image_size % spec.patch_size == 0
+            subject = Subject(spec.name, source, dataset, image_size if takes_it else spec.usual_image_size)
+            return _of(db, subject, dataset_digest, is_stored=is_stored, is_at_another_size=not takes_it)
 
         own = of(spec.home)
         if (spec.name, RANDOM) in others:
@@ -113,7 +126,12 @@ def _filled(own: Candidate, of_random: Candidate) -> Candidate:
 
 
 def _of(
-    db: sqlite3.Connection, subject: Subject, dataset_digest: str | None, *, is_stored: bool
+    db: sqlite3.Connection,
+    subject: Subject,
+    dataset_digest: str | None,
+    *,
+    is_stored: bool,
+    is_at_another_size: bool,
 ) -> list[Candidate]:
     """One model with one source of weights, in every variant."""
     parts: dict[str, dict[str, Any]] = {name: {"origins": {}} for name in usable(machine.engine())}
@@ -128,7 +146,15 @@ def _of(
             known["computed_disk_bytes"] = recipe(name).weight_bytes * catalog.model(subject.model).parameters
     here = _weights_are_here(subject)
     return [
-        Candidate(subject.model, subject.weights, name, weights_here=here, **known)
+        Candidate(
+            subject.model,
+            subject.weights,
+            name,
+            subject.image_size,
+            is_at_another_size=is_at_another_size,
+            weights_here=here,
+            **known,
+        )
         for name, known in parts.items()
     ]
 

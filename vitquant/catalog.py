@@ -16,15 +16,14 @@ from vitquant.errors import InputError
 
 T = TypeVar("T")
 
-PATCH_SIZE = 14
 DEFAULT_MODEL = "dinov2_vitb14_reg_lc"
 """The notebook's: what the commands take unless told otherwise."""
 FIRST_SIGHT = "sample_outliers"
 """What the dashboard opens on: int8 ruins it, as it ruins the notebook's model."""
 MAX_IMAGE_SIZE = 4200
-"""90,000 patches: attention over more of them fits no machine's memory."""
+"""90,000 of DINOv2's patches: attention over more of them fits no machine's memory."""
 DEFAULT_IMAGE_SIZE = 70
-"""The notebook's: the multiple of the patch size closest to Tiny-ImageNet's 64 pixels."""
+"""The notebook's: the multiple of DINOv2's patch size closest to Tiny-ImageNet's 64 pixels."""
 
 
 def hub_address() -> str:
@@ -43,21 +42,25 @@ class Outliers:
 @dataclass(frozen=True)
 class ModelSpec:
     """A vision transformer with ImageNet's 1000 classes as output: one of Torch Hub's DINOv2 linear
-    classifiers, a sample, or somebody's own."""
+    classifiers, a sample, or somebody's own: a DINOv2 or one of timm's ViTs."""
 
     name: str
     title: str
     home: str  # where its own weights come from: "hub", "bundled" with the project, or "own" files
     timm_name: str
-    hub_base: str  # folder of the checkpoints: "dinov2_vitb14"
-    hub_full: str  # stem of the checkpoint files: "dinov2_vitb14_reg4"
+    hub_base: str  # folder of the checkpoints: "dinov2_vitb14"; "" where Torch Hub has none
+    hub_full: str  # stem of the checkpoint files: "dinov2_vitb14_reg4"; likewise
     width: int
     depth: int
     heads: int
     registers: int
     backbone_parameters: int  # numbers in the backbone's checkpoint, mask token included
     head_parameters: int
+    family: str = "dinov2"  # or "timm": which of vit.py's forms it has
+    patch_size: int = 14  # in pixels
     pretraining_size: int = 518  # the image size in pixels that its position embedding belongs to
+    mean: tuple[float, ...] = ()  # of one of timm's: how its pictures were normalised, red, green, blue
+    std: tuple[float, ...] = ()
     stored_as: str = "float32"  # the type of the numbers in its checkpoints
     planted: Outliers | None = None
     files: tuple[str, ...] = ()  # of an own model: the paths of its checkpoints
@@ -68,6 +71,31 @@ class ModelSpec:
     def parameters(self) -> int:
         """How many numbers the float32 model has, as Torch Hub's model counts them."""
         return self.backbone_parameters + self.head_parameters
+
+    @property
+    def head_blocks(self) -> int:
+        """How many of the last blocks the head reads."""
+        return 4 if self.family == "dinov2" else 1
+
+    @property
+    def head_segments(self) -> int:
+        """How many tokens the head reads side by side: DINOv2's the class tokens of those blocks and the mean
+        of the last one's patches; timm's one."""
+        return self.head_blocks + 1 if self.family == "dinov2" else 1
+
+    @property
+    def usual_image_size(self) -> int:
+        """In pixels, what it is measured at unless somebody says otherwise: the notebook's, or of one of timm's
+        the size that it was trained at."""
+        return DEFAULT_IMAGE_SIZE if self.family == "dinov2" else self.pretraining_size
+
+    @property
+    def image_sizes(self) -> tuple[int, ...]:
+        """The sizes that are offered: those near Tiny-ImageNet's pictures and ImageNet's, and the size that its
+        position embedding belongs to."""
+        near = [max(round(size / self.patch_size), 1) * self.patch_size for size in (DEFAULT_IMAGE_SIZE, 224)]
+        usual = 518 if self.family == "dinov2" else self.pretraining_size
+        return tuple(sorted({*near, usual}))
 
     @property
     def download_bytes(self) -> int:
@@ -277,13 +305,19 @@ def _look_up(table: dict[str, T], name: str, kind: str, listing: str) -> T:
     return table[name]
 
 
-def check_image_size(size: int) -> int:
-    """size, if a ViT with 14-pixel patches takes it; else InputError naming the two nearest that it does."""
+def image_size(asked: int | None, of: str) -> int:
+    """The size in pixels that is asked for, checked as check_image_size does, or else the model's usual one."""
+    return model(of).usual_image_size if asked is None else check_image_size(asked, of)
+
+
+def check_image_size(size: int, of: str) -> int:
+    """size in pixels, if the model of that name takes it; else InputError naming the two nearest that do."""
+    patch = model(of).patch_size
     if size > MAX_IMAGE_SIZE:
         raise InputError(f"Image size {size} is too large: take one of up to {MAX_IMAGE_SIZE} pixels.")
-    if size >= PATCH_SIZE and size % PATCH_SIZE == 0:
+    if size >= patch and size % patch == 0:
         return size
-    below = max(size // PATCH_SIZE, 1) * PATCH_SIZE
+    below = max(size // patch, 1) * patch
     raise InputError(
-        f"Image size {size} does not fit patches of {PATCH_SIZE} pixels: take {below} or {below + PATCH_SIZE}."
+        f"Image size {size} does not fit the {patch}-pixel patches of {of}: take {below} or {below + patch}."
     )

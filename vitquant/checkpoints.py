@@ -59,10 +59,10 @@ def read(spec: ModelSpec, files: Sequence[Path], shapes: Mapping[str, Shape]) ->
 def gather(files: Sequence[Path]) -> Held:
     """What somebody's own files hold together, mapped into memory rather than read.
 
-    A file with nothing but "weight" and "bias" is a DINOv2 head's. What training adds around names is taken
-    off: tables within tables ("model", "state_dict", "state_dict_ema"), "module." and, as Torch Hub's whole
-    model has it, "backbone.". Raises InputError where a file cannot be read or used, or two hold the same
-    tensor.
+    A file with nothing but "weight" and "bias" is a head's, and "head.", as timm calls it, is a head, too. What
+    training adds around names is taken off: tables within tables ("model", "state_dict", "state_dict_ema"),
+    "module." and, as Torch Hub's whole model has it, "backbone.". Raises InputError where a file cannot be read
+    or used, or two hold the same tensor.
     """
     held: Held = {}
     for file in files:
@@ -117,7 +117,12 @@ def _named(loaded: dict[str, Any]) -> dict[str, tuple[str, Any]]:
         return _named({str(name).removeprefix("module."): tensor for name, tensor in loaded.items()})
     if set(names) == {"weight", "bias"}:
         return {HEAD + name: (name, tensor) for name, tensor in loaded.items()}
-    return {str(name).removeprefix("backbone."): (str(name), tensor) for name, tensor in loaded.items()}
+    return {_usual(str(name)): (str(name), tensor) for name, tensor in loaded.items()}
+
+
+def _usual(name: str) -> str:
+    name = name.removeprefix("backbone.")
+    return HEAD + name.removeprefix("head.") if name.startswith("head.") else name
 
 
 def _open(file: Path) -> dict[str, Any]:

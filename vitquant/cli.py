@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     budget.add_argument("--memory", metavar="200MB", help="what the model adds at its peak (no limit)")
     budget.add_argument("--latency", metavar="150ms", help="for one picture (no limit)")
     budget.add_argument("--dataset", help="whose accuracy ranks them (the one measured last)")
-    budget.add_argument("--image-size", type=int, help="a multiple of 14 (the one measured last)")
+    budget.add_argument("--image-size", type=int, help="in pixels (the one measured last)")
     _json(budget)
 
     listing = top.add_parser("runs", help="the stored runs")
@@ -235,9 +235,12 @@ def _data(top: Any) -> None:
     pictures.add_argument("--copy", action="store_true", help="copy them; else they stay where they are")
     pictures.add_argument("--look", action="store_true", help="only look through them and report")
     _json(pictures)
-    model = _command(kinds, "model", data_commands.add_model_command, "DINOv2 checkpoints")
+    model = _command(kinds, "model", data_commands.add_model_command, "a DINOv2 or one of timm's ViTs")
     model.add_argument("name", metavar="NAME", help="what to call the model")
     model.add_argument("files", type=Path, nargs="+", metavar="FILE", help="backbone and head, or one file")
+    model.add_argument(
+        "--timm", metavar="NAME", help="which of timm's ViTs it is, such as vit_base_patch16_224 (a DINOv2)"
+    )
     model.add_argument("--title", help="what pages call it")
     _json(model)
 
@@ -311,7 +314,9 @@ def _first_pictures(parser: argparse.ArgumentParser, usual: int) -> None:
 
 def _image_size(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--image-size", type=int, default=catalog.DEFAULT_IMAGE_SIZE, help="a multiple of 14 (70)"
+        "--image-size",
+        type=int,
+        help="in pixels, a multiple of the model's patch size (70; of one of timm's, what it was trained at)",
     )
 
 

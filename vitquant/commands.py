@@ -113,7 +113,7 @@ def predict_command(options: argparse.Namespace) -> None:
     from vitquant import walkthrough
 
     names = _names(options.variants)
-    catalog.check_image_size(options.image_size)
+    options.image_size = catalog.image_size(options.image_size, options.model)
     pictures = walkthrough.pictures_asked_for(options.files, options.dataset, options.index)
     source = _weights_here(options)
     used_on = options.dataset or datasets.usual(options.model)
@@ -137,7 +137,7 @@ def predict_command(options: argparse.Namespace) -> None:
 
 def accuracy_command(options: argparse.Namespace) -> None:
     names = _names(options.variants)
-    catalog.check_image_size(options.image_size)
+    options.image_size = catalog.image_size(options.image_size, options.model)
     datasets.open_dataset(options.dataset)  # what is missing is said before anything is downloaded
     _measure(
         options,
@@ -158,7 +158,11 @@ def latency_command(options: argparse.Namespace) -> None:
     from vitquant import latency
 
     names = _names(options.variants)
-    shapes = latency.parse_shapes(options.shapes) if options.shapes else latency.usual_shapes(options.model)
+    shapes = (
+        latency.parse_shapes(options.shapes, options.model)
+        if options.shapes
+        else latency.usual_shapes(options.model)
+    )
     _measure(
         options,
         measurements.LatencyRequest(
@@ -194,7 +198,7 @@ def export_command(options: argparse.Namespace) -> None:
     variants.check_available((variant,), machine.engine())
     formats.check(wanted.name, variant)
     out = exports.check_out(options.out)
-    catalog.check_image_size(options.image_size)
+    options.image_size = catalog.image_size(options.image_size, options.model)
     dataset = options.dataset or datasets.usual(options.model)
     pictures = exports.usual_pictures(options.model) if options.pictures is None else options.pictures
     exports.opened(dataset, pictures)  # what is missing is said before anything is downloaded
@@ -218,7 +222,9 @@ def export_command(options: argparse.Namespace) -> None:
 
 
 def bits_command(options: argparse.Namespace) -> None:
-    bits.opened(options.dataset, options.pictures, options.image_size)  # before anything is downloaded
+    options.image_size = catalog.image_size(options.image_size, options.model)
+    # What is missing is said before anything is downloaded.
+    bits.opened(options.model, options.dataset, options.pictures, options.image_size)
     _measure(
         options,
         measurements.BitsRequest(
@@ -237,6 +243,7 @@ def diagnose_command(options: argparse.Namespace) -> None:
 
     variants.check_available((options.variant,), machine.engine())
     options.variant = variants.recipe(options.variant).name
+    options.image_size = catalog.image_size(options.image_size, options.model)
     # What is missing is said before anything is downloaded.
     diagnosis.opened(options.model, options.dataset, options.pictures, options.image_size, (options.variant,))
     _measure(
@@ -255,7 +262,7 @@ def diagnose_command(options: argparse.Namespace) -> None:
 
 def calibrate_command(options: argparse.Namespace) -> None:
     names = _names(options.variants or ",".join(variants.calibrated()))
-    catalog.check_image_size(options.image_size)
+    options.image_size = catalog.image_size(options.image_size, options.model)
     datasets.open_dataset(options.dataset)  # what is missing is said before anything is downloaded
     source = _weights_here(options).label
     if options.study:
@@ -276,7 +283,7 @@ def profile_command(options: argparse.Namespace) -> None:
     from vitquant import latency
 
     names = _names(options.variants)
-    [shape, *more] = latency.parse_shapes(options.shape)
+    [shape, *more] = latency.parse_shapes(options.shape, options.model)
     if more:
         raise InputError(f"The profiler takes one shape, and {options.shape!r} names {1 + len(more)}.")
     _measure(
@@ -326,7 +333,7 @@ def _reported(
         model,
         source or catalog.model(model).home,
         catalog.dataset(dataset).name if dataset else datasets.usual(model),
-        catalog.check_image_size(image_size or catalog.DEFAULT_IMAGE_SIZE),
+        catalog.image_size(image_size, model),
     )
 
 
@@ -351,7 +358,7 @@ def budget_command(options: argparse.Namespace) -> None:
     if options.dataset:
         catalog.dataset(options.dataset)
     if options.image_size is not None:
-        catalog.check_image_size(options.image_size)
+        candidates.check_image_size(options.image_size)
     with database.opened() as db:
         _bring_in_shipped(db)
         subject = _reported(db, None, None, options.dataset, options.image_size)

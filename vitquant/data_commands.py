@@ -7,7 +7,18 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from vitquant import data_tables, database, inventory, jobs, labels, run_tables, settings, space, terminal
+from vitquant import (
+    catalog,
+    data_tables,
+    database,
+    inventory,
+    jobs,
+    labels,
+    run_tables,
+    settings,
+    space,
+    terminal,
+)
 from vitquant.errands import Errand, FetchRequest, ModelRequest, PicturesRequest, VerifyRequest
 from vitquant.errors import InputError
 from vitquant.measurements import HeadRequest
@@ -59,7 +70,7 @@ def _chosen(pairs: list[str]) -> dict[str, int]:
 
 def add_model_command(options: argparse.Namespace) -> None:
     files = tuple(str(file.expanduser().absolute()) for file in options.files)
-    request = ModelRequest(options.name, files=files, title=options.title or "")
+    request = ModelRequest(options.name, files=files, title=options.title or "", timm=options.timm)
     terminal.answer(_carry_out(request), options, data_tables.model)
 
 
@@ -71,7 +82,7 @@ def head_train_command(options: argparse.Namespace) -> None:
         name=options.name,
         backbone=str(options.backbone.expanduser().absolute()) if options.backbone else None,
         pictures=options.pictures,
-        image_size=options.image_size,
+        image_size=catalog.image_size(options.image_size, options.model),
         seed=options.seed,
     )
     with database.opened() as db, terminal.Bar(f"training the head {options.name}", "") as bar:

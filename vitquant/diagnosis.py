@@ -19,7 +19,7 @@ from vitquant import (
     variants,
 )
 from vitquant.activations import Ranges
-from vitquant.catalog import ModelSpec, check_image_size
+from vitquant.catalog import ModelSpec
 from vitquant.cure import Cure
 from vitquant.datasets import Dataset
 from vitquant.errors import InputError
@@ -50,7 +50,7 @@ def opened(
 ) -> Dataset:
     """The dataset to measure on; InputError where it is not here, the number of pictures or their size cannot
     be used, or not one variant is named, which has to be one of int8's."""
-    check_image_size(image_size)
+    catalog.check_image_size(image_size, model)
     if pictures < 1:
         raise InputError(f"{pictures} pictures leave nothing to measure: take 1 or more.")
     if len(variant_names) != 1:
@@ -90,7 +90,7 @@ def measure(
       answered as fp32 does, 0..1 with Wilson's 95% intervals; kl_nats the mean KL(fp32 || variant); sqnr_db of
       the logits (None: exact); levels and bits: what the kernel gives activations (vitquant/grid.py).
     - "range": what reaches each layer in float32 (activations.row); channel by channel in the attachment
-      RANGES.
+      RANGES. Of the head also segments: how many tokens it reads side by side.
     - "depth": how alike the tokens are after each block (vitquant/depth.py).
     - "layer", "group": what each layer, block and kind costs (vitquant/sensitivity.py).
     - "batch", "flip": what the pictures beside it do to a picture's answer (vitquant/neighbours.py).
@@ -148,7 +148,8 @@ def measure(
                 linear: Any = floats.get_submodule(layer.name)
                 ranges[layer.name] = activations.ranges(seen[layer.name], linear.weight.numpy())
                 levels = grid.levels_of(variant.get_submodule(layer.name), linear)
-                reached.append(activations.row(layer, seen[layer.name], ranges[layer.name], levels))
+                row = activations.row(layer, seen[layer.name], ranges[layer.name], levels)
+                reached.append(row | ({"segments": spec.head_segments} if layer.name == layers.HEAD else {}))
             journal.attach(RANGES, activations.to_bytes(ranges))
             usual = _usual_levels([row["levels"] for row in reached])
             whole = _whole(variant_name, answers, looked.found, usual)
@@ -206,5 +207,5 @@ def _key(row: Any) -> tuple[str, object]:
 
 def _held_bytes(spec: ModelSpec, image_size: int) -> int:
     """What one picture takes as long as a diagnosis lasts."""
-    tokens = 1 + spec.registers + (image_size // catalog.PATCH_SIZE) ** 2
+    tokens = 1 + spec.registers + (image_size // spec.patch_size) ** 2
     return 4 * (3 * image_size**2 + 4 * tokens * spec.width)

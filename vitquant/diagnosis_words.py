@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitquant.accuracy import REFERENCE
-from vitquant.layers import HEAD, HEAD_SEGMENTS, Layer
+from vitquant.layers import HEAD, Layer
 
 Row = Mapping[str, Any]
 
 NAMED = 3
 """So many layers are named."""
+
+DINOV2S_SEGMENTS = 5
+"""How many tokens its head reads; in rows that were stored before there were other heads it is not said."""
 
 
 def of_range(row: Row) -> str:
@@ -22,11 +25,11 @@ def of_range(row: Row) -> str:
             f"one; {_share(row, 'they share')}."
         )
     are = "is" if count == 1 else "are"
-    segments = HEAD_SEGMENTS
+    segments = row.get("segments", DINOV2S_SEGMENTS)
     in_each = (
         f" ({count // segments:,} of {channels // segments:,} in each of the {segments} tokens that the head "
         "reads side by side)"
-        if row.get("layer") == HEAD and count % segments == 0
+        if row.get("layer") == HEAD and segments > 1 and count % segments == 0
         else ""
     )
     others = "the other gets" if channels - count == 1 else "the others get"

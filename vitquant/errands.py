@@ -124,13 +124,14 @@ class ModelRequest(Errand):
     kind: ClassVar[str] = "model"
     files: tuple[str, ...]
     title: str = ""
+    timm: str | None = None  # which of timm's ViTs it is; None: one of DINOv2's
 
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         from vitquant import own_models
 
         journal.progress(0, 1, "reading every tensor")
         files = [Path(file) for file in self.files]
-        spec = own_models.add(self.name, files, title=self.title or None)
+        spec = own_models.add(self.name, files, title=self.title or None, timm_name=self.timm)
         found = {"model": spec.name, "title": spec.title, "parameters": spec.parameters}
         return [{**found, "files": list(spec.files)}]
 

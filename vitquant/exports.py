@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from vitquant.dinov2 import LinearClassifier
+    from vitquant.vit import Classifier
 
 SUMS = "SHA256SUMS"
 CARD = "README.md"
@@ -101,7 +101,7 @@ def write(
     elif wanted.name == "state-dict":
         torch_files.save_state_dict(model, weights_file)
     else:
-        onnx_files.save(cast("LinearClassifier", model), weights_file, image_size, int8=wanted.converts)
+        onnx_files.save(cast("Classifier", model), weights_file, image_size, int8=wanted.converts)
     config = {
         "model": spec.name,
         "format": wanted.name,

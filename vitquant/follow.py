@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vitquant import labels
-from vitquant.layers import HEAD_BLOCKS
 from vitquant.predictions import TOP
 
 if TYPE_CHECKING:
     import torch
 
-    from vitquant.dinov2 import LinearClassifier
+    from vitquant.vit import Classifier
 
 
 @dataclass(frozen=True)
@@ -138,21 +137,21 @@ def from_plain(plain: Mapping[str, Any]) -> Followed:
     )
 
 
-def follow(model: "LinearClassifier", variant: "LinearClassifier", picture: "torch.Tensor") -> Followed:
+def follow(model: "Classifier", variant: "Classifier", picture: "torch.Tensor") -> Followed:
     """Run one picture, (1, 3, S, S) float32, through both. model: the float32 one; variant: as variants.build
     makes it, not traced."""
     import torch
 
-    from vitquant import attention, catalog, depth
+    from vitquant import attention, depth
 
-    grid = (picture.shape[-2] // catalog.PATCH_SIZE, picture.shape[-1] // catalog.PATCH_SIZE)
+    grid = (picture.shape[-2] // model.patch_size, picture.shape[-1] // model.patch_size)
     with torch.inference_mode():
         with attention.watched(model) as looks:
             tokens = _after_each_block(model, picture)
         with attention.watched(variant) as variants_looks:
             variants_own = _after_each_block(variant, picture)
         logits = model.answer(_mixed(model, tokens, variants_own)).numpy()
-        variants_logits = variant.answer(variants_own[-HEAD_BLOCKS:]).numpy()
+        variants_logits = variant.answer(variants_own[-model.head_blocks :]).numpy()
     cosines = [
         depth.compared(exact, found.float(), model.registers)[0, :2]
         for exact, found in zip(tokens, variants_own, strict=True)
@@ -168,17 +167,17 @@ def follow(model: "LinearClassifier", variant: "LinearClassifier", picture: "tor
     )
 
 
-def _after_each_block(model: "LinearClassifier", picture: "torch.Tensor") -> "list[torch.Tensor]":
+def _after_each_block(model: "Classifier", picture: "torch.Tensor") -> "list[torch.Tensor]":
     """The tokens of one picture after each block: (1, 1 + registers + patches, width) each."""
     tokens = model.embed(picture)
     return [tokens := block(tokens) for block in model.blocks]
 
 
 def _mixed(
-    model: "LinearClassifier", tokens: "list[torch.Tensor]", variants_own: "list[torch.Tensor]"
+    model: "Classifier", tokens: "list[torch.Tensor]", variants_own: "list[torch.Tensor]"
 ) -> "list[torch.Tensor]":
-    """What the last HEAD_BLOCKS blocks give when the first k blocks are the variant's and the rest float32, for
-    k = 0..depth: (depth + 1, tokens, width) each.
+    """What the blocks that the head reads give when the first k blocks are the variant's and the rest float32,
+    for k = 0..depth: (depth + 1, tokens, width) each.
 
     tokens, variants_own: of all float32 and of the whole variant, after each block. The mixtures take no pass
     each: block after block, one batch of all that are under way goes through float32.
@@ -194,7 +193,7 @@ def _mixed(
         still_the_variant = own.expand(len(tokens) - number, -1, -1)
         found.append(torch.cat([tokens[number], under_way, still_the_variant]))
         under_way = torch.cat([under_way, own])
-    return found[-HEAD_BLOCKS:]
+    return found[-model.head_blocks :]
 
 
 def _answer(logits: np.ndarray) -> Answer:

@@ -59,7 +59,7 @@ FORMATS: dict[str, Format] = {
             "The numbers alone, under the checkpoint's own names, with a short loader that builds the model "
             "from torch and timm: for pictures of any size, and for those who want to change the model.",
             "weights.pt",
-            _TORCH | {"load.py": "takeaway/load_state_dict.py", "model.py": "dinov2.py"},
+            _TORCH | {"load.py": "takeaway/load_state_dict.py", "model.py": "vit.py"},
             ("torch", "timm", "numpy", "pillow"),
             "torch",
         ),

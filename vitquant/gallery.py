@@ -108,9 +108,8 @@ def subjects(db: sqlite3.Connection) -> list[Subject]:
     known = {(subject.model, subject.weights) for subject in answered}
     measured = [run for run in runs.find(db, states=("done",)) if run.request["variants"]]
     others = dict.fromkeys((run.request["model"], run.request["weights"]) for run in measured)
-    size = catalog.DEFAULT_IMAGE_SIZE
     return answered + [
-        Subject(model, source, datasets.usual(model), size)
+        Subject(model, source, datasets.usual(model), catalog.model(model).usual_image_size)
         for model, source in others
         if (model, source) not in known and model in catalog.models(removed=True)
     ]
@@ -243,7 +242,8 @@ def run_changes(run: Run, today: Conditions) -> tuple[str, ...]:
     found += _change("what the CPU offers", then.get("cpu_features"), today.cpu_features)
     if run.kind == "size":
         found += _change("what is measured", str(then.get("measurement", 1)), str(ledger.VERSION))
-    if "dataset" in run.request and run.request["image_size"] == catalog.DEFAULT_IMAGE_SIZE:
+    usual_size = catalog.model(run.request["model"]).usual_image_size
+    if "dataset" in run.request and run.request["image_size"] == usual_size:
         for name, key in then.get("calibrations", {}).items():
             found += _calibration_change(name, key, today)
     if "dataset_digest" in then and then["dataset_digest"] != today.dataset_digest:

@@ -24,14 +24,12 @@ from torch import nn
 from vitquant import catalog, composed, features, heads, models, predictions, registry, room, statistics, whole
 from vitquant.datasets import Example
 from vitquant.digests import sha256_of
-from vitquant.dinov2 import CLASSES
 from vitquant.errors import InputError, VitquantError
 from vitquant.heads import Backbone, Pictures
-from vitquant.layers import HEAD_SEGMENTS
 from vitquant.measurements import HeadRequest
-from vitquant.models import LinearClassifier
 from vitquant.request import Journal
 from vitquant.runs import Rows
+from vitquant.vit import CLASSES, Classifier
 from vitquant.weights import Weights
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -216,7 +214,7 @@ def judged(head: Head, of: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
     }
 
 
-def load(of: Backbone) -> LinearClassifier:
+def load(of: Backbone) -> Classifier:
     """The backbone, float32, as a module that gives what a head reads, (N, 5 * width), in place of logits.
 
     Raises InputError, naming file and tensor, where the checkpoint is not this backbone's.
@@ -226,7 +224,7 @@ def load(of: Backbone) -> LinearClassifier:
         with tempfile.TemporaryDirectory() as scratch:  # models are loaded whole, so here is a head of nothing
             empty = Path(scratch) / spec.head_file
             dtype = getattr(torch, spec.stored_as)
-            shapes = {"weight": (CLASSES, HEAD_SEGMENTS * spec.width), "bias": (CLASSES,)}
+            shapes = {"weight": (CLASSES, spec.head_segments * spec.width), "bias": (CLASSES,)}
             torch.save({name: torch.zeros(shape, dtype=dtype) for name, shape in shapes.items()}, empty)
             model = models.load(Weights(of.model, "folder", (of.weights.files[0], empty)))
     else:
@@ -239,7 +237,8 @@ def _features(
     db: sqlite3.Connection, of: Backbone, found: Pictures, image_size: int, journal: Journal
 ) -> tuple[np.ndarray, np.ndarray]:
     """What the backbone makes of the training pictures and of the rest, each (n, 5 * width) float32."""
-    width = HEAD_SEGMENTS * catalog.model(of.model).width
+    spec = catalog.model(of.model)
+    width = spec.head_segments * spec.width
     total = len(found.training) + len(found.rest)
     backbone = heads.digest_of_backbone(db, of)
     loaded = functools.cache(lambda: load(of))
@@ -317,7 +316,7 @@ def _figures_of(row: dict[str, Any]) -> dict[str, Any]:
 def _check_room(of: Backbone, found: Pictures) -> None:
     """InputError where memory has no room for the model and three copies of the features, or the disk none."""
     spec = catalog.model(of.model)
-    width = HEAD_SEGMENTS * spec.width
+    width = spec.head_segments * spec.width
     pictures = len(found.training) + len(found.rest)
     needed = room.IMPORTS_BYTES + 2 * 4 * spec.parameters + 3 * 4 * pictures * width
     free = psutil.virtual_memory().available

@@ -15,7 +15,6 @@ from vitquant import calibration, catalog, datasets, digest_cache, labels, regis
 from vitquant.catalog import ModelSpec
 from vitquant.datasets import Dataset, Example
 from vitquant.errors import InputError
-from vitquant.layers import HEAD_SEGMENTS
 from vitquant.weights import Weights
 
 VERSION = 1
@@ -79,7 +78,7 @@ def backbone(model: str, source: str, file: str | None = None) -> Backbone:
     """The backbone that a head is to be trained on. source: as weights.resolve takes it; file: a backbone's
     checkpoint, taken instead. Raises InputError where it is not here, or has not DINOv2's form."""
     spec = catalog.model(catalog.TWINS.get(model, model))  # the same function, without what was planted
-    if spec.head_parameters != len(labels.CLASSES) * (HEAD_SEGMENTS * spec.width + 1):
+    if spec.head_parameters != len(labels.CLASSES) * (spec.head_segments * spec.width + 1):
         raise InputError(
             f"{model} has no backbone that a head can be trained on: take a DINOv2 model or a sample."
         )

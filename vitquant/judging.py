@@ -11,10 +11,10 @@ from vitquant import packing, predict, sensitivity, side_by_side, statistics
 from vitquant.calibration import Chosen
 from vitquant.composed import Cores
 from vitquant.cure import Cure
-from vitquant.dinov2 import LinearClassifier
 from vitquant.errors import InputError
 from vitquant.images import open_rgb
 from vitquant.layers import Layer
+from vitquant.vit import Classifier
 
 ONE_SIDED_95 = 1.645
 """Standard errors above the mean: the normal distribution's 95% point."""
@@ -123,7 +123,7 @@ class Judge:
     for pictures without labels. Raises InputError where float32's own answers are no numbers.
     """
 
-    model: LinearClassifier
+    model: Classifier
     of_model: Sequence[Layer]
     pictures: Pictures
     cores: Cores
@@ -142,7 +142,7 @@ class Judge:
         of_labels = predict.truth(self.pictures.classes, self.reference)
         self.classes = self._firsts(self.reference) if self.random else of_labels
 
-    def build(self, cure: Cure) -> LinearClassifier:
+    def build(self, cure: Cure) -> Classifier:
         """The candidate."""
         return packing.int8(self.model, cure, has_float16=self.has_float16)
 
@@ -150,7 +150,7 @@ class Judge:
         """Build the candidate and judge it, as it answers one picture at a time."""
         return self.judged(self.answers(sensitivity.picturewise(self.build(cure), self.of_model)))
 
-    def answers(self, model: LinearClassifier) -> np.ndarray:
+    def answers(self, model: Classifier) -> np.ndarray:
         """A model's logits for the judging pictures, (M, 1000) float32."""
         inputs = self.pictures.judges
         parts = self.cores.map(

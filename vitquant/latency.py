@@ -56,18 +56,22 @@ SAMPLE_SHAPES = (Shape(1, 70), Shape(8, 70))
 
 def usual_shapes(model: str) -> tuple[Shape, ...]:
     """What a model is timed on unless told otherwise; InputError for an unknown model."""
-    return SAMPLE_SHAPES if catalog.model(model).home == "bundled" else NOTEBOOK_SHAPES
+    spec = catalog.model(model)
+    if spec.family != "dinov2":
+        return Shape(1, spec.usual_image_size), Shape(8, spec.usual_image_size)
+    return SAMPLE_SHAPES if spec.home == "bundled" else NOTEBOOK_SHAPES
 
 
-def parse_shapes(text: str) -> tuple[Shape, ...]:
-    """The shapes of "1x518,8x70", in that order, each once; InputError for what is no shape."""
+def parse_shapes(text: str, model: str) -> tuple[Shape, ...]:
+    """The shapes of "1x518,8x70", in that order, each once; InputError for what is no shape, or
+    none that the model takes."""
     parts = [part for part in re.split(r"[\s,]+", text.strip()) if part]
     if not parts:
         raise InputError("No shape is named: give batch and image size, such as 1x518,8x70.")
-    return tuple(dict.fromkeys(_parse_shape(part) for part in parts))
+    return tuple(dict.fromkeys(_parse_shape(part, model) for part in parts))
 
 
-def _parse_shape(text: str) -> Shape:
+def _parse_shape(text: str, model: str) -> Shape:
     match = re.fullmatch(r"([0-9]{1,9})[x×]([0-9]{1,9})", text.lower())
     if not match:
         raise InputError(
@@ -76,7 +80,7 @@ def _parse_shape(text: str) -> Shape:
     batch, size = int(match[1]), int(match[2])
     if not 1 <= batch <= MAX_BATCH:
         raise InputError(f"The shape {text!r} has a batch of {batch}: take 1 to {MAX_BATCH} pictures.")
-    catalog.check_image_size(size)
+    catalog.check_image_size(size, model)
     return Shape(batch, size)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from vitquant.dinov2 import LinearClassifier
+    from vitquant.vit import Classifier
 
 FLOAT = "float"
 """The scheme of a layer whose weight is not on a grid."""
@@ -52,7 +52,7 @@ class Facts:
 
 
 def measure(
-    variant: "nn.Module", floats: "LinearClassifier", cure: Cure | None, entries: Iterable[Entry]
+    variant: "nn.Module", floats: "Classifier", cure: Cure | None, entries: Iterable[Entry]
 ) -> list[Facts]:
     """The facts of every Linear layer, in the model's order.
 
@@ -100,7 +100,7 @@ def _scheme(weight: "torch.Tensor") -> str:
     return f"{granularity}, {'symmetric' if is_symmetric else 'with a zero point'}"
 
 
-def _done(floats: "LinearClassifier", name: str, cure: Cure) -> tuple[str, ...]:
+def _done(floats: "Classifier", name: str, cure: Cure) -> tuple[str, ...]:
     from vitquant import smoothing
 
     found = []

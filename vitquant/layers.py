@@ -16,12 +16,6 @@ KINDS = {
 
 HEAD = "linear_head"
 
-HEAD_BLOCKS = 4
-"""How many of the last blocks give the head their class token: dinov2.py's, which comes with torch."""
-
-HEAD_SEGMENTS = HEAD_BLOCKS + 1
-"""Tokens that the head reads side by side: those, and the patches' mean."""
-
 _IN_BLOCK = {"qkv": "attn.qkv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
 
 

@@ -44,7 +44,7 @@ class Entry:
         found = re.match(r"blocks\.(\d+)\.", self.layer)
         if found:
             return f"block {found[1]}"
-        return {"norm": "norm", "linear_head": "head"}.get(self.layer, "embedding")
+        return {"norm": "norm", "fc_norm": "norm", "linear_head": "head"}.get(self.layer, "embedding")
 
     @property
     def inside(self) -> str:

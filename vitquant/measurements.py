@@ -125,9 +125,8 @@ class LatencyRequest(KeptWithItsRun):
         from vitquant.predict import load_variants
 
         rows = [dict(row) for row in journal.rows]
-        settings = [
-            (s, threads) for threads in self.threads for s in latency.parse_shapes(",".join(self.shapes))
-        ]
+        shapes = latency.parse_shapes(",".join(self.shapes), self.model)
+        settings = [(s, threads) for threads in self.threads for s in shapes]
         finished = journal.finished("shape", "threads")
         source = weights.resolve(self.model, self.weights)
         cures = cures_of(db, self, journal)
@@ -196,7 +195,7 @@ class SizeRequest(KeptWithItsRun):
             del floats  # folded, it is a second float32 model
             row = {"variant": name, **taken.row(), "layers": layer_facts.plain(found)}
             with exports.making() as folder:
-                size = catalog.DEFAULT_IMAGE_SIZE
+                size = spec.usual_image_size
                 exports.write(folder, variant, spec, "state-dict", image_size=size, engine=machine.engine())
                 written = folder / formats.format_of("state-dict").weights_file
                 row["exported_bytes"] = written.stat().st_size
@@ -232,7 +231,7 @@ class ProfileRequest(KeptWithItsRun):
         lacking = [name for name in self.variants if name not in journal.finished("variant")]
         cures = cures_of(db, self, journal)
         models = load_variants(weights.resolve(self.model, self.weights), lacking, machine.engine(), cures)
-        [shape] = latency.parse_shapes(self.shape)
+        [shape] = latency.parse_shapes(self.shape, self.model)
         for name, model in models.items():
             journal.progress(self.variants.index(name), len(self.variants), name)
             found = profile.measure(model, shape, self.threads, stacks=self.stacks)
@@ -257,7 +256,7 @@ class BitsRequest(KeptWithItsRun):
     variants: tuple[str, ...] = (accuracy.REFERENCE,)  # whose weights are rounded
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
-        dataset = bits.opened(self.dataset, self.pictures, self.image_size)
+        dataset = bits.opened(self.model, self.dataset, self.pictures, self.image_size)
         return identity_of(db, self) | {
             "dataset_digest": digest_cache.of_dataset(db, dataset),
             "rounding_version": rounding.VERSION,
@@ -266,7 +265,7 @@ class BitsRequest(KeptWithItsRun):
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         room.check_memory(self.model, self.kind)
         source = weights.resolve(self.model, self.weights)
-        dataset = bits.opened(self.dataset, self.pictures, self.image_size)
+        dataset = bits.opened(self.model, self.dataset, self.pictures, self.image_size)
         return bits.measure(source, dataset, self.pictures, self.image_size, journal)
 
 
@@ -389,7 +388,7 @@ class StudyRequest(KeptWithItsRun):
     variants: tuple[str, ...] = ("qint8",)  # what is smoothed
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
-        dataset = bits.opened(self.dataset, self.pictures, self.image_size)
+        dataset = bits.opened(self.model, self.dataset, self.pictures, self.image_size)
         chosen = study.chosen(db, self.dataset, self.image_size)
         return identity_of(db, self) | {
             "dataset_digest": digest_cache.of_dataset(db, dataset),
@@ -424,7 +423,7 @@ class HeadRequest(KeptWithItsRun):
     variants: tuple[str, ...] = ()
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
-        catalog.check_image_size(self.image_size)
+        catalog.check_image_size(self.image_size, self.model)
         if not self._has_been_trained(db):
             catalog.check_new_name(registry.MODELS, self.name)
         of = heads.backbone(self.model, self.weights, self.backbone)

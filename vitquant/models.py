@@ -1,20 +1,29 @@
-"""The float32 models: weights in the architecture of vitquant/dinov2.py; the samples' planted outliers."""
+"""The float32 models: weights in the architectures of vitquant/vit.py; the samples' planted outliers."""
 
 import zlib
 from typing import Any
 
 import torch
 
-from vitquant import catalog, checkpoints, dinov2
+from vitquant import catalog, checkpoints, vit
 from vitquant.catalog import ModelSpec, Outliers
 from vitquant.digests import sha256_of
-from vitquant.dinov2 import HEAD_BLOCKS
+from vitquant.vit import Classifier
 from vitquant.weights import Weights, digest
 
 
 def architecture(spec: ModelSpec) -> dict[str, Any]:
-    """What dinov2.LinearClassifier takes to be this model; plain data."""
+    """What vit.build takes to make this model; plain data."""
+    if spec.family == "timm":
+        return {
+            "family": "timm",
+            "timm_name": spec.timm_name,
+            "pretraining_size": spec.pretraining_size,
+            "mean": spec.mean,
+            "std": spec.std,
+        }
     return {
+        "family": "dinov2",
         "timm_name": spec.timm_name,
         "width": spec.width,
         "depth": spec.depth,
@@ -24,26 +33,19 @@ def architecture(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-class LinearClassifier(dinov2.LinearClassifier):
-    """A model of the catalog. Raises InputError for images whose size is no multiple of 14."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__(**architecture(spec))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        for size in images.shape[-2:]:
-            catalog.check_image_size(int(size))
-        return super().forward(images)
+def new(spec: ModelSpec) -> Classifier:
+    """A model of the catalog whose numbers are not set."""
+    return vit.build(architecture(spec))
 
 
-def load(weights: Weights) -> LinearClassifier:
+def load(weights: Weights) -> Classifier:
     """The model with its weights: float32, in evaluation mode, gradients off.
 
     Raises InputError, naming file and tensor, where the weights are not there or not this model's.
     """
     spec = catalog.model(weights.model)
     with torch.device("meta"):  # shapes only: no memory taken, no time lost on values soon replaced
-        model = LinearClassifier(spec)
+        model = new(spec)
     names = {checkpoint_name(spec, name): name for name, _ in model.named_parameters()}
     shapes = {name: tuple(model.get_parameter(ours).shape) for name, ours in names.items()}
     if weights.source == "bundled":
@@ -62,14 +64,14 @@ def load(weights: Weights) -> LinearClassifier:
 
 
 def checkpoint_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
-    """The shape of every tensor of a model's checkpoint by its name there; a DINOv2 head's with the prefix
+    """The shape of every tensor of a model's checkpoint by its name there; the head's with the prefix
     "linear_head."."""
     with torch.device("meta"):
-        model = LinearClassifier(spec)
+        model = new(spec)
     return {checkpoint_name(spec, name): tuple(p.shape) for name, p in model.named_parameters()}
 
 
-def plant(model: LinearClassifier, outliers: Outliers) -> None:
+def plant(model: Classifier, outliers: Outliers) -> None:
     """Give a model outlier channels, in place, without changing what it computes in float32.
 
     In every LayerNorm the weight and the bias of these channels are multiplied by the factor, and the columns
@@ -84,11 +86,12 @@ def plant(model: LinearClassifier, outliers: Outliers) -> None:
     channels are the likely cause there, to be checked on its weights.
     """
     columns = list(outliers.channels)
-    width = model.norm.weight.shape[0]
-    in_head = [segment * width + column for segment in range(HEAD_BLOCKS + 1) for column in columns]
+    width = model.head_norm.weight.shape[0]
+    segments = range(0, model.linear_head.in_features, width)
+    in_head = [start + column for start in segments for column in columns]
     pairs = [(block.norm1, block.attn.qkv, columns) for block in model.blocks]
     pairs += [(block.norm2, block.mlp.fc1, columns) for block in model.blocks]
-    pairs.append((model.norm, model.linear_head, in_head))
+    pairs.append((model.head_norm, model.linear_head, in_head))
     for norm, linear, read_by in pairs:
         norm.weight[columns] *= outliers.factor
         norm.bias[columns] *= outliers.factor
@@ -113,6 +116,6 @@ def random_tensor(name: str, shape: tuple[int, ...]) -> torch.Tensor:
         return values.mul_(0.05).add_(0.5)
     if "norm" in name and name.endswith("weight"):
         return values.mul_(0.1).add_(1.0)
-    if name in ("pos_embed", "cls_token", "register_tokens"):
+    if name in ("pos_embed", "cls_token", "register_tokens", "reg_token"):
         return values.mul_(0.5)
     return values.mul_(0.04)

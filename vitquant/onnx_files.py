@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vitquant.dinov2 import PATCH_SIZE, LinearClassifier
+from vitquant.vit import Classifier
 
 LARGEST_IN_ONE_FILE = 1_800_000_000
 """Bytes of weights beyond which they go into a file beside the model: protobuf cannot hold 2 GiB."""
 
 
-def save(model: LinearClassifier, file: Path, image_size: int, *, int8: bool) -> None:
+def save(model: Classifier, file: Path, image_size: int, *, int8: bool) -> None:
     """Write the float32 model for (N, 3, image_size, image_size) float32 images with any N: "images" ->
     "logits".
 
@@ -52,7 +52,7 @@ def save(model: LinearClassifier, file: Path, image_size: int, *, int8: bool) ->
             left.unlink()
 
 
-def at_one_size(model: LinearClassifier, image_size: int) -> LinearClassifier:
+def at_one_size(model: Classifier, image_size: int) -> Classifier:
     """The same model with its position embedding resized beforehand, for pictures of this size.
 
     OpenVINO 2026.4 drops antialiasing, without a word, where an ONNX file asks it to resize: the logits of
@@ -60,7 +60,7 @@ def at_one_size(model: LinearClassifier, image_size: int) -> LinearClassifier:
     """
     resized = copy.copy(model)
     resized._parameters = dict(model._parameters)
-    resized.side = image_size // PATCH_SIZE
+    resized.side = image_size // model.patch_size
     with torch.no_grad():
         both = torch.cat(model.positions(resized.side, resized.side), dim=1)
         resized.pos_embed = nn.Parameter(both, requires_grad=False)

@@ -5,6 +5,7 @@ worker's process, never for the server's.
 """
 
 import contextlib
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -37,10 +38,11 @@ class Found:
         return f"{spec.title}: {spec.parameters / 1e6:,.1f} million numbers, stored as {spec.stored_as}"
 
 
-def look_at(files: Sequence[Path]) -> Found:
+def look_at(files: Sequence[Path], timm_name: str | None = None) -> Found:
     """What model these files hold, every tensor of theirs checked.
 
-    files: a DINOv2 backbone and its head in either order, or one file with the whole model. Imports torch.
+    files: a backbone and its head in either order, or one file with the whole model. timm_name: which of timm's
+    ViTs it is, as timm.create_model takes it; None: one of DINOv2's, which shows in the shapes. Imports torch.
     Raises InputError where a file cannot be read or used, could run code, or does not hold a whole model that
     can be served.
     """
@@ -50,7 +52,7 @@ def look_at(files: Sequence[Path]) -> Found:
         raise InputError("No file is named: name the files that hold the model's weights.")
     paths = [Path(os.path.abspath(file.expanduser())) for file in files]
     held = checkpoints.gather(paths)
-    spec = _dinov2(held)
+    spec = _timm(held, timm_name) if timm_name else _dinov2(held)
     checkpoints.check(held, models.checkpoint_shapes(spec), spec.title)
     return Found(spec)
 
@@ -61,15 +63,17 @@ def add(
     *,
     title: str | None = None,
     trained_on: str | None = None,
+    timm_name: str | None = None,
 ) -> ModelSpec:
     """Register a model under a name, once everything about it has been checked (look_at). Its files stay where
     they are.
 
-    title: for people, otherwise what look_at finds; trained_on: the dataset that its head was trained on here.
+    title: for people, otherwise what look_at finds; trained_on: the dataset that its head was trained on here;
+    timm_name: as look_at takes it.
     Imports torch. Raises InputError where the name cannot be had, and as look_at does.
     """
     catalog.check_new_name(registry.MODELS, name)  # before checkpoints are read
-    found = look_at(files).spec
+    found = look_at(files, timm_name).spec
     spec = replace(found, name=name, title=title or found.title, trained_on=trained_on)
     fields = {field: value for field, value in asdict(spec).items() if field not in REGISTERED}
     registry.add(registry.MODELS, name, {"spec": fields})
@@ -90,13 +94,12 @@ def remove(name: str) -> None:
 
 def _dinov2(held: "Held") -> ModelSpec:
     """Which of Torch Hub's linear classifiers the files hold, by the shapes of their tensors."""
-    shapes = {name: tuple(getattr(stored.tensor, "shape", ())) for name, stored in held.items()}
-    files = " and ".join(dict.fromkeys(str(stored.file) for stored in held.values()))
-    if set(shapes) <= set(HEAD):
-        raise InputError(f"{files} holds a head alone: name the backbone's checkpoint beside it.")
-    if "cls_token" not in shapes or "blocks.0.attn.qkv.weight" not in shapes:
+    shapes, files = _shapes(held), _files(held)
+    _check_backbone(files, shapes)
+    if "mask_token" not in shapes:
         raise InputError(
-            f"{files} is no DINOv2 backbone: what can be served is a DINOv2 linear classifier of Torch Hub's."
+            f"{files} is no DINOv2 backbone of Torch Hub's. If it is one of timm's ViTs, say which (in the "
+            "terminal: --timm vit_base_patch16_224)."
         )
     width, registers = shapes["cls_token"][-1], shapes.get("register_tokens", (1, 0, 0))[1]
     depth = len({name.split(".")[1] for name in shapes if name.startswith("blocks.")})
@@ -114,14 +117,74 @@ def _dinov2(held: "Held") -> ModelSpec:
             f"{registers} register tokens. {_DINOV2S} are known."
         )
     _check_head(files, shapes.get(HEAD[0]), like)
-    parts = [held["cls_token"].file, held[HEAD[0]].file]
-    return replace(
-        like,
+    return replace(like, name="", home="own", files=_in_order(held), stored_as=_stored_as(held))
+
+
+def _timm(held: "Held", timm_name: str) -> ModelSpec:
+    """One of timm's ViTs, with the image size that the position embedding in the files belongs to."""
+    from vitquant import models, timm_models
+
+    like = timm_models.look_up(timm_name)
+    shapes, files = _shapes(held), _files(held)
+    _check_backbone(files, shapes)
+    if HEAD[0] not in shapes:
+        raise InputError(
+            f"{files} is a backbone without a head, and a backbone alone names no classes: take a checkpoint "
+            "with a head of ImageNet's 1000 classes."
+        )
+    if (classes := shapes[HEAD[0]][0]) != 1000:
+        raise InputError(f"The head in {files} has {classes:,} classes: only ImageNet's 1000 can be served.")
+    positions = shapes.get("pos_embed", (1, 0, 0))[1] - like.has_prefix_positions * (1 + like.registers)
+    is_square = positions > 0 and math.isqrt(positions) ** 2 == positions
+    spec = ModelSpec(
         name="",
+        title=f"timm's {timm_name}",
         home="own",
-        files=tuple(dict.fromkeys(str(file) for file in parts)),
+        family="timm",
+        timm_name=timm_name,
+        hub_base="",
+        hub_full="",
+        width=like.width,
+        depth=like.depth,
+        heads=like.heads,
+        registers=like.registers,
+        backbone_parameters=0,
+        head_parameters=0,
+        patch_size=like.patch_size,
+        pretraining_size=math.isqrt(positions) * like.patch_size if is_square else like.image_size,
+        mean=like.mean,
+        std=like.std,
+        files=_in_order(held),
         stored_as=_stored_as(held),
     )
+    counts = {name: math.prod(shape) for name, shape in models.checkpoint_shapes(spec).items()}
+    of_head = sum(counts[name] for name in HEAD)
+    return replace(spec, backbone_parameters=sum(counts.values()) - of_head, head_parameters=of_head)
+
+
+def _shapes(held: "Held") -> dict[str, tuple[int, ...]]:
+    return {name: tuple(getattr(stored.tensor, "shape", ())) for name, stored in held.items()}
+
+
+def _files(held: "Held") -> str:
+    """The files, for people."""
+    return " and ".join(dict.fromkeys(str(stored.file) for stored in held.values()))
+
+
+def _in_order(held: "Held") -> tuple[str, ...]:
+    """The paths of the files: the backbone's first, one that holds both once."""
+    return tuple(dict.fromkeys(str(held[name].file) for name in ("cls_token", HEAD[0])))
+
+
+def _check_backbone(files: str, shapes: dict[str, tuple[int, ...]]) -> None:
+    """InputError unless a vision transformer's backbone is among the tensors."""
+    if set(shapes) <= set(HEAD):
+        raise InputError(f"{files} holds a head alone: name the backbone's checkpoint beside it.")
+    if "cls_token" not in shapes or "blocks.0.attn.qkv.weight" not in shapes:
+        raise InputError(
+            f"{files} is no DINOv2 backbone and none of timm's ViTs: what can be served is a DINOv2 linear "
+            "classifier of Torch Hub's, or a VisionTransformer of timm's."
+        )
 
 
 _DINOV2S = "ViT-S, B, L and g with 14-pixel patches, without registers or with 4,"

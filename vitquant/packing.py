@@ -14,8 +14,8 @@ from torch import nn
 
 from vitquant import full_range, smoothing
 from vitquant.cure import Cure
-from vitquant.dinov2 import LinearClassifier
 from vitquant.errors import InputError
+from vitquant.vit import Classifier
 
 try:
     from torch.ao.nn.quantized import dynamic
@@ -53,7 +53,7 @@ def notebook(model: nn.Module, dtype: torch.dtype) -> nn.Module:
         return quantize_dynamic(model, {nn.Linear}, dtype=dtype)
 
 
-def floats_of(model: LinearClassifier, cure: Cure) -> LinearClassifier:
+def floats_of(model: Classifier, cure: Cure) -> Classifier:
     """The float32 model whose Linear layers the int8 variant is made from: the same function up to rounding,
     folded as the cure says. A copy; shares every tensor that stays as it is where nothing is folded."""
     if not (cure.smooth or cure.fold_layer_scale):
@@ -67,7 +67,7 @@ def floats_of(model: LinearClassifier, cure: Cure) -> LinearClassifier:
     return folded
 
 
-def int8(model: LinearClassifier, cure: Cure, *, has_float16: bool) -> LinearClassifier:
+def int8(model: Classifier, cure: Cure, *, has_float16: bool) -> Classifier:
     """A copy of the model with its Linear layers in int8, as the cure says.
 
     has_float16: whether the engine can pack float16 weights, for the layers that are left. Raises InputError
@@ -88,7 +88,8 @@ def int8(model: LinearClassifier, cure: Cure, *, has_float16: bool) -> LinearCla
             continue
         layer = packed(linear, torch.qint8, per_channel=cure.per_channel, in_8_bits=in_8_bits)
         if name in cure.bias:
-            bias = linear.bias + torch.from_numpy(cure.bias[name])  # type: ignore[operator]
+            correction = torch.from_numpy(cure.bias[name])
+            bias = correction if linear.bias is None else linear.bias + correction  # type: ignore[operator]
             layer.set_weight_bias(layer.weight(), bias)  # type: ignore[operator]
         put(built, name, layer)
     return built

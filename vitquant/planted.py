@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from vitquant.models import LinearClassifier
+    from vitquant.vit import Classifier
 
 MODEL = "sample"
 """The model that they are planted in: it has none of its own, and int8 does it no harm."""
@@ -33,7 +33,7 @@ class LevelsLeft:
     left: int  # levels that the ordinary channels are rounded to
 
 
-def loudest(model: "LinearClassifier", count: int) -> tuple[int, ...]:
+def loudest(model: "Classifier", count: int) -> tuple[int, ...]:
     """The channels to which the LayerNorms add most: |bias| by the largest of its LayerNorm, over all of them.
 
     Those that stand out a little already are the ones that stand out furthest when they are scaled. Scaling the
@@ -45,7 +45,7 @@ def loudest(model: "LinearClassifier", count: int) -> tuple[int, ...]:
     return tuple(shares.mean(dim=0).argsort(descending=True)[:count].tolist())
 
 
-def plant(model: "LinearClassifier", channels: Sequence[int], factor: float) -> "LinearClassifier":
+def plant(model: "Classifier", channels: Sequence[int], factor: float) -> "Classifier":
     """A copy of the model with these outlier channels (models.plant). In float32 it computes the same but for
     rounding; exactly the same where the factor is a power of two."""
     import copy
@@ -58,7 +58,7 @@ def plant(model: "LinearClassifier", channels: Sequence[int], factor: float) -> 
 
 
 def levels_left(
-    model: "LinearClassifier", picture: "torch.Tensor", channels: Sequence[int], levels: int
+    model: "Classifier", picture: "torch.Tensor", channels: Sequence[int], levels: int
 ) -> list[LevelsLeft]:
     """What the kernel's grid, with so many levels, leaves of one picture's activations to the channels that
     were not planted: for every layer behind a LayerNorm, in the order in which the picture passes them.
@@ -73,7 +73,7 @@ def levels_left(
         by_channel = inputs.flatten(0, -2)
         # The head reads the same LayerNorm's channels in each of its segments.
         ordinary = torch.ones(by_channel.shape[-1], dtype=torch.bool)
-        ordinary.unflatten(0, (-1, model.norm.weight.shape[0]))[:, list(channels)] = False
+        ordinary.unflatten(0, (-1, model.head_norm.weight.shape[0]))[:, list(channels)] = False
         found[name] = _left(name, by_channel, by_channel[:, ordinary], levels)
 
     hooks = [
@@ -100,7 +100,7 @@ def _left(name: str, everything: "torch.Tensor", ordinary: "torch.Tensor", level
 
 
 def _norms(model: Any) -> "list[nn.LayerNorm]":
-    return [norm for block in model.blocks for norm in (block.norm1, block.norm2)] + [model.norm]
+    return [norm for block in model.blocks for norm in (block.norm1, block.norm2)] + [model.head_norm]
 
 
 def _behind_norms(model: Any) -> "dict[str, nn.Module]":

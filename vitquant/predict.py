@@ -12,27 +12,23 @@ from torch import nn
 from torchvision import transforms
 
 from vitquant import machine, models, variants
-from vitquant.catalog import check_image_size
 from vitquant.cure import Cure
 from vitquant.own_pictures_listing import UNLABELLED
+from vitquant.vit import IMAGENET_MEAN, IMAGENET_STD
 from vitquant.weights import Weights
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def to_input(pictures: Sequence[Image.Image], image_size: int) -> torch.Tensor:
     """RGB pictures as the model takes them: (N, 3, image_size, image_size) float32.
 
     The notebook's transform, in its order: ToTensor, Normalize with ImageNet's mean and standard
-    deviation, Resize (bilinear). Raises InputError for a size that is no multiple of 14.
+    deviation, Resize (bilinear). Whether a model takes the size is for catalog.check_image_size to say.
     """
-    size = check_image_size(image_size)
     transform = transforms.Compose(
         [
             transforms.ToTensor(),
             transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
-            transforms.Resize((size, size), antialias=True),
+            transforms.Resize((image_size, image_size), antialias=True),
         ]
     )
     return torch.stack([transform(picture) for picture in pictures])

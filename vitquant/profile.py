@@ -246,7 +246,16 @@ def _kind(name: str) -> str:
         return "norm" if inside.startswith("norm") else "scale and add"
     if path[0] == "blocks":
         return "scale and add"
-    return {"patch_embed": "patches", "norm": "norm", "linear_head": "head"}.get(path[0], "tokens")
+    return _OUTSIDE_BLOCKS.get(path[0], "tokens")
+
+
+_OUTSIDE_BLOCKS = {
+    "patch_embed": "patches",
+    "norm_pre": "norm",
+    "norm": "norm",
+    "fc_norm": "norm",
+    "linear_head": "head",
+}
 
 
 def _block(name: str) -> int | None:

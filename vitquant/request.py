@@ -102,7 +102,7 @@ def _calibrated_on(request: Request) -> tuple[str, int]:
     """The dataset whose training pictures calibrated variants are fitted to, and the image size: the request's,
     or else the model's usual ones, which its accuracy is measured on unless somebody says otherwise."""
     dataset = getattr(request, "dataset", None) or datasets.usual(request.model)
-    return dataset, getattr(request, "image_size", catalog.DEFAULT_IMAGE_SIZE)
+    return dataset, getattr(request, "image_size", catalog.model(request.model).usual_image_size)
 
 
 def cures_of(db: sqlite3.Connection, request: Request, journal: Journal) -> dict[str, Cure]:

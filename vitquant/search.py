@@ -74,9 +74,7 @@ class Search:
     def smoothing(self, kinds: Iterable[str], alpha: float) -> dict[str, np.ndarray]:
         """The scales of all layers of these kinds."""
         return {
-            one.name: smoothing.scales(
-                one.name, self.ranges[one.name].act_absmax, weight_of(self.judge.model, one.name), alpha
-            )
+            one.name: smoothing.scales_of(self.judge.model, one.name, self.ranges[one.name].act_absmax, alpha)
             for one in self.of_model
             if one.kind in kinds
         }

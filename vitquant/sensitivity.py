@@ -14,10 +14,10 @@ import torch
 
 from vitquant import composed, depth, layers, predict, statistics
 from vitquant.composed import Cores
-from vitquant.dinov2 import HEAD_BLOCKS, LinearClassifier
 from vitquant.layers import Layer
 from vitquant.runs import Rows
 from vitquant.side_by_side import picturewise
+from vitquant.vit import Classifier
 
 ALONE, BUT = "alone", "but"
 
@@ -61,8 +61,8 @@ class Walk:
     the blocks that are behind them, (N, 1, width) each.
     """
 
-    base: LinearClassifier
-    other: LinearClassifier
+    base: Classifier
+    other: Classifier
     tokens: torch.Tensor
     block: int
     last: list[torch.Tensor]
@@ -96,7 +96,7 @@ class Walk:
             tokens, last = self.tokens[part], []
             for place, block in enumerate(model.blocks):
                 tokens = block(tokens)
-                if place >= len(model.blocks) - HEAD_BLOCKS:
+                if place >= len(model.blocks) - model.head_blocks:
                     last.append(tokens)
             return model.answer(last)
 
@@ -110,7 +110,7 @@ class Walk:
         )
         self.tokens = torch.cat(parts)
         self.block += 1
-        if self.block > len(self.base.blocks) - HEAD_BLOCKS:
+        if self.block > len(self.base.blocks) - self.base.head_blocks:
             self.last.append(self.tokens[:, :1])
 
     def with_head(self) -> np.ndarray:
@@ -126,7 +126,7 @@ class Walk:
         for place in range(self.block, len(blocks)):
             if place > self.block:
                 tokens = blocks[place](tokens)
-            if place >= len(blocks) - HEAD_BLOCKS:
+            if place >= len(blocks) - self.base.head_blocks:
                 last.append(tokens)
         return self.base.answer(last)
 
@@ -156,8 +156,8 @@ def passes(of_model: Sequence[Layer]) -> int:
 
 
 def measure(
-    floats: LinearClassifier,
-    variant: LinearClassifier,
+    floats: Classifier,
+    variant: Classifier,
     of_model: Sequence[Layer],
     embedded: tuple[torch.Tensor, torch.Tensor],
     answers: Answers,

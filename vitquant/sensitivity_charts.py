@@ -12,7 +12,6 @@ import plotly.graph_objects as go
 from vitquant import charts, layers
 from vitquant.accuracy import REFERENCE
 from vitquant.diagnosis_words import title
-from vitquant.layers import HEAD_BLOCKS
 
 Row = Mapping[str, Any]
 
@@ -114,15 +113,23 @@ def words(row: Row, cost: Cost, direction: str) -> str:
 
 
 def heat_map(
-    rows: Sequence[Row], whole: Row, cost: Cost, direction: str, variant: str, chosen: str | None = None
+    rows: Sequence[Row],
+    whole: Row,
+    cost: Cost,
+    direction: str,
+    variant: str,
+    chosen: str | None = None,
+    *,
+    head_blocks: int,
 ) -> go.Figure:
     """Every layer as a cell, kind by block; the fuller its colour, the more it is to blame. Cells can be
-    chosen: their customdata begins with the name. rows: of part "layer"; chosen: the layer with a frame."""
+    chosen: their customdata begins with the name. rows: of part "layer"; chosen: the layer with a frame;
+    head_blocks: how many of the last blocks the head reads."""
     colour = charts.style(variant).colour
     blocks = depth(rows)
     kinds = list(layers.KINDS)
-    # The head lies beneath the blocks whose class tokens it reads.
-    spans = [HEAD_BLOCKS if row["block"] is None else 1 for row in rows]
+    # The head lies beneath the blocks that it reads.
+    spans = [head_blocks if row["block"] is None else 1 for row in rows]
     starts = [
         (blocks - span if row["block"] is None else row["block"]) - 0.5
         for row, span in zip(rows, spans, strict=True)

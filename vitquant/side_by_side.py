@@ -10,8 +10,8 @@ import torch
 from vitquant import composed, depth
 from vitquant.activations import Seen
 from vitquant.composed import Cores, Picturewise, Watched
-from vitquant.dinov2 import HEAD_BLOCKS, PATCH_SIZE, LinearClassifier
 from vitquant.layers import Layer
+from vitquant.vit import Classifier
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Looked:
 
 
 def reaching(
-    floats: LinearClassifier,
+    floats: Classifier,
     of_model: Sequence[Layer],
     inputs: torch.Tensor,
     cores: Cores,
@@ -44,9 +44,9 @@ def reaching(
 
 
 def look(
-    model: LinearClassifier,
-    floats: LinearClassifier,
-    variant: LinearClassifier,
+    model: Classifier,
+    floats: Classifier,
+    variant: Classifier,
     of_model: Sequence[Layer],
     inputs: torch.Tensor,
     cores: Cores,
@@ -66,7 +66,7 @@ def look(
         for block, other in zip(floats.blocks, quantized.blocks, strict=True):
             exact, found = block(exact), other(found)
             figures.append(depth.compared(exact, found, model.registers))
-            lasts = [*lasts, (exact, found)][-HEAD_BLOCKS:]
+            lasts = [*lasts, (exact, found)][-model.head_blocks :]
         exacts, founds = ([pair[i] for pair in lasts] for i in range(2))
         logits = floats.answer(exacts) if floats is model else model(inputs[part])
         return Looked(logits.numpy(), quantized.answer(founds).numpy(), np.stack(figures), embedded)
@@ -81,7 +81,7 @@ def look(
     )
 
 
-def picturewise(model: LinearClassifier, of_model: Sequence[Layer]) -> LinearClassifier:
+def picturewise(model: Classifier, of_model: Sequence[Layer]) -> Classifier:
     """The same model with each of its Linear layers given one picture at a time: a batch is answered as its
     pictures are one by one, to the last bit (the embedding is not: take embed() picture by picture)."""
     return composed.with_layers(
@@ -89,7 +89,7 @@ def picturewise(model: LinearClassifier, of_model: Sequence[Layer]) -> LinearCla
     )
 
 
-def _watched(model: LinearClassifier, layer: Layer, seen: dict[str, Seen]) -> Watched:
+def _watched(model: Classifier, layer: Layer, seen: dict[str, Seen]) -> Watched:
     """The model's layer, which notes in seen what reaches it."""
 
     def see(batch: torch.Tensor) -> None:
@@ -99,5 +99,5 @@ def _watched(model: LinearClassifier, layer: Layer, seen: dict[str, Seen]) -> Wa
     return Watched(model.get_submodule(layer.name), see)
 
 
-def at_once(model: LinearClassifier, inputs: torch.Tensor) -> int:
-    return composed.at_once(1 + model.registers + (inputs.shape[-1] // PATCH_SIZE) ** 2)
+def at_once(model: Classifier, inputs: torch.Tensor) -> int:
+    return composed.at_once(1 + model.registers + (inputs.shape[-1] // model.patch_size) ** 2)

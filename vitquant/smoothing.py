@@ -6,7 +6,7 @@ same: in float32 nothing changes. The division costs nothing where whatever prod
 - the LayerNorm before qkv and fc1, and the last one, which the head's five segments share;
 - for proj, the rows of qkv that make the values: attention only weighs them;
 - for fc2 of a gated MLP, the rows of fc1 that are not gated; behind a GELU nothing can take it, so there the
-  input itself is divided (dinov2.Divide), one multiplication a number.
+  input itself is divided (vit.Divide), one multiplication a number.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from vitquant import layers
-from vitquant.dinov2 import HEAD_BLOCKS, Divide, LinearClassifier
+from vitquant.vit import Classifier, Divide
 
 LEAST = 1e-5
 """No channel and no column counts as smaller, as in the paper's own code: no scale is zero or infinite."""
@@ -26,44 +26,43 @@ FREE = ("qkv", "fc1", "head")
 """The kinds of layer behind a LayerNorm."""
 
 
-def input_shared(layer: str, of_input: np.ndarray) -> np.ndarray:
-    """What is known of each channel of a layer's input, (in_features,), as the producer of it sees it: the head
-    has one and the same norm before all its segments, so that the largest counts. (producer's channels,)."""
-    if layer == layers.HEAD:
-        return of_input.reshape(HEAD_BLOCKS + 1, -1).max(axis=0)
-    return of_input
+def scales_of(model: Classifier, name: str, activations: np.ndarray, alpha: float) -> np.ndarray:
+    """scales() for a layer of a model. activations: (in_features,) the largest |x| of each channel."""
+    linear: Any = model.get_submodule(name)
+    segments = linear.in_features // model.head_norm.weight.shape[0] if name == layers.HEAD else 1
+    return scales(activations, linear.weight, alpha, segments)
 
 
-def scales(layer: str, activations: np.ndarray, weight: torch.Tensor, alpha: float) -> np.ndarray:
+def scales(activations: np.ndarray, weight: torch.Tensor, alpha: float, segments: int = 1) -> np.ndarray:
     """By what to divide each channel of a layer's input: max|x|^alpha / max|w|^(1 - alpha), (in_features,)
     float32; the paper's formula (4). alpha 0: all into the activations, 1: all into the weights.
 
-    activations: (in_features,) the largest |x| of each channel; weight: (out_features, in_features) float32.
-    A channel that is always zero, or that no weight reads, is left as it is.
+    activations: (in_features,) the largest |x| of each channel; weight: (out_features, in_features) float32;
+    segments: how many times in a row the input has the same producer's channels, as a head behind one norm
+    reads them: they share their scales, and the largest counts. A channel that is always zero, or that no
+    weight reads, is left as it is.
     """
     columns = weight.abs().amax(dim=0).numpy()
-    x, w = input_shared(layer, activations), input_shared(layer, columns)
+    x, w = (of.reshape(segments, -1).max(axis=0) for of in (activations, columns))
     found = np.maximum(x, LEAST) ** alpha / np.maximum(w, LEAST) ** (1 - alpha)
     # Only ratios between channels matter for the grid; around 1 the numbers stay as float32 likes them.
     found /= np.exp(np.log(found).mean())
     found[(x <= 0) | (w <= 0)] = 1.0
-    if layer == layers.HEAD:
-        found = np.tile(found, HEAD_BLOCKS + 1)
-    return found.astype(np.float32)
+    return np.tile(found, segments).astype(np.float32)
 
 
-def can_fold(model: LinearClassifier, name: str) -> bool:
+def can_fold(model: Classifier, name: str) -> bool:
     """Whether what produces a layer's input can take its scales, so that they cost nothing."""
     return not name.endswith(".fc2") or is_gated(model, name)
 
 
-def is_gated(model: LinearClassifier, name: str) -> bool:
+def is_gated(model: Classifier, name: str) -> bool:
     """Whether the MLP around this fc1 or fc2 is gated: then fc1 gives twice what fc2 takes."""
     mlp: Any = model.get_submodule(name.rpartition(".")[0])
     return bool(mlp.fc1.out_features == 2 * mlp.fc2.in_features)
 
 
-def fold(model: LinearClassifier, smooth: Mapping[str, np.ndarray]) -> None:
+def fold(model: Classifier, smooth: Mapping[str, np.ndarray]) -> None:
     """Divide the inputs of these layers and multiply their columns, in place. The float32 function stays up to
     rounding."""
     for name, by_channel in smooth.items():
@@ -73,11 +72,10 @@ def fold(model: LinearClassifier, smooth: Mapping[str, np.ndarray]) -> None:
         linear.weight.mul_(divisor)
 
 
-def _divide_input(model: LinearClassifier, name: str, divisor: torch.Tensor) -> None:
+def _divide_input(model: Classifier, name: str, divisor: torch.Tensor) -> None:
     """Have whatever produces a layer's input divide it."""
     if name == layers.HEAD:
-        width = model.norm.weight.shape[0]
-        _divide(model.norm, divisor[:width])
+        _divide(model.head_norm, divisor[: model.head_norm.weight.shape[0]])
         return
     block: Any = model.blocks[int(name.split(".")[1])]
     kind = name.rpartition(".")[2]
@@ -100,15 +98,21 @@ def _divide(producer: Any, divisor: torch.Tensor) -> None:
         producer.weight[rows] /= divisor[:, None]
     else:
         producer.weight[rows] /= divisor
-    if producer.bias is not None:
+    if getattr(producer, "bias", None) is not None:  # an RMSNorm has none
         producer.bias[rows] /= divisor
 
 
-def fold_layer_scales(model: LinearClassifier) -> None:
+def has_layer_scales(model: Classifier) -> bool:
+    """Whether the blocks scale what they add, channel by channel."""
+    return hasattr(model.blocks[0].ls1, "gamma")
+
+
+def fold_layer_scales(model: Classifier) -> None:
     """Multiply every layer scale into the Linear before it, in place; nothing is left to do in its place."""
     for block in model.blocks:
         for linear, place in ((block.attn.proj, "ls1"), (block.mlp.fc2, "ls2")):
             gamma = getattr(block, place).gamma
             linear.weight.mul_(gamma[:, None])
-            linear.bias.mul_(gamma)
+            if linear.bias is not None:
+                linear.bias.mul_(gamma)
             setattr(block, place, nn.Identity())

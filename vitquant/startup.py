@@ -87,7 +87,7 @@ def _start(
     from vitquant import latency, models, variants
 
     torch.set_num_threads(threads)
-    [parsed] = latency.parse_shapes(shape)
+    [parsed] = latency.parse_shapes(shape, model)
     pictures = latency.random_pictures(parsed)
     gc.collect()
     baseline_bytes = resident_bytes()

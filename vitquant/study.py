@@ -58,7 +58,7 @@ def measure(
     from vitquant.cure import Cure
     from vitquant.judging import Judge, Pictures
 
-    dataset = bits.opened(dataset_name, pictures, image_size)
+    dataset = bits.opened(source.model, dataset_name, pictures, image_size)
     examples = [dataset.examples[index] for index in datasets.evaluation_order(dataset)[:pictures]]
     engine = machine.engine()
     variants.set_engine(engine)
@@ -94,7 +94,7 @@ def measure(
                 weight: Any = model.get_submodule(layer.name).weight
                 some = Seen(seen[seed][layer.name].low[:count], seen[seed][layer.name].high[:count])
                 largest = ranges(some, weight.numpy()).act_absmax
-                scales[layer.name] = smoothing.scales(layer.name, largest, weight, ALPHA)
+                scales[layer.name] = smoothing.scales_of(model, layer.name, largest, ALPHA)
             judged = judge.measure(Cure(smooth=scales, per_channel=True))
             rows.append({"pictures": count, "seed": seed, **judged.row()})
             journal.keep(rows)

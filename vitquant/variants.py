@@ -15,9 +15,9 @@ from vitquant.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-    from vitquant.dinov2 import LinearClassifier
+    from vitquant.vit import Classifier
 
-    Apply = Callable[[LinearClassifier, Cure], nn.Module]
+    Apply = Callable[[Classifier, Cure], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def check_available(names: tuple[str, ...], engine: str) -> tuple[str, ...]:
     return names
 
 
-def build(model: "LinearClassifier", name: str, engine: str, cure: Cure | None = None) -> "nn.Module":
+def build(model: "Classifier", name: str, engine: str, cure: Cure | None = None) -> "nn.Module":
     """The variant of a float32 model. The model itself never changes; fp32 is the model itself.
 
     cure: what the calibration of a calibrated recipe has found for this model (vitquant/fits.py). Sets torch's
@@ -151,7 +151,7 @@ def build(model: "LinearClassifier", name: str, engine: str, cure: Cure | None =
     return chosen.apply(model, cure or Cure())
 
 
-def floats_of(model: "LinearClassifier", cure: Cure | None) -> "LinearClassifier":
+def floats_of(model: "Classifier", cure: Cure | None) -> "Classifier":
     """The float32 model whose Linear layers an int8 variant is made from: the same function, perhaps folded."""
     if cure is None:
         return model
@@ -224,7 +224,7 @@ _NO_FLOAT16 = {
     summary="The model as it was loaded, with 4 bytes for each weight.",
     uses_engine=False,
 )
-def fp32(model: "LinearClassifier", cure: Cure) -> "nn.Module":
+def fp32(model: "Classifier", cure: Cure) -> "nn.Module":
     return model
 
 
@@ -237,7 +237,7 @@ def fp32(model: "LinearClassifier", cure: Cure) -> "nn.Module":
     batch_dependent=True,
     weight_bytes=1,
 )
-def qint8(model: "LinearClassifier", cure: Cure) -> "nn.Module":
+def qint8(model: "Classifier", cure: Cure) -> "nn.Module":
     import torch
 
     from vitquant import packing
@@ -251,7 +251,7 @@ def qint8(model: "LinearClassifier", cure: Cure) -> "nn.Module":
     weight_bytes=2,
     unavailable=_NO_FLOAT16,
 )
-def float16(model: "LinearClassifier", cure: Cure) -> "nn.Module":
+def float16(model: "Classifier", cure: Cure) -> "nn.Module":
     import torch
 
     from vitquant import packing
@@ -268,7 +268,7 @@ def float16(model: "LinearClassifier", cure: Cure) -> "nn.Module":
     uses_engine=False,
     weight_bytes=2,
 )
-def bfloat16(model: "LinearClassifier", cure: Cure) -> "nn.Module":
+def bfloat16(model: "Classifier", cure: Cure) -> "nn.Module":
     import copy
 
     import torch
@@ -285,7 +285,7 @@ def bfloat16(model: "LinearClassifier", cure: Cure) -> "nn.Module":
     batch_dependent=True,
     weight_bytes=1,
 )
-def qint8_channel(model: "LinearClassifier", cure: Cure) -> "nn.Module":
+def qint8_channel(model: "Classifier", cure: Cure) -> "nn.Module":
     return _int8(model, Cure(per_channel=True))
 
 
@@ -299,7 +299,7 @@ def qint8_channel(model: "LinearClassifier", cure: Cure) -> "nn.Module":
     weight_bytes=1,
     settings=USUAL,
 )
-def qint8_smooth(model: "LinearClassifier", cure: Cure) -> "nn.Module":
+def qint8_smooth(model: "Classifier", cure: Cure) -> "nn.Module":
     return _int8(model, cure)
 
 
@@ -313,7 +313,7 @@ def qint8_smooth(model: "LinearClassifier", cure: Cure) -> "nn.Module":
     weight_bytes=1,
     settings=USUAL | {"limit": USUAL_LIMIT},
 )
-def qint8_mixed(model: "LinearClassifier", cure: Cure) -> "nn.Module":
+def qint8_mixed(model: "Classifier", cure: Cure) -> "nn.Module":
     return _int8(model, cure)
 
 
@@ -327,11 +327,11 @@ def qint8_mixed(model: "LinearClassifier", cure: Cure) -> "nn.Module":
     weight_bytes=1,
     settings=USUAL | {"limit": USUAL_LIMIT},
 )
-def qint8_best(model: "LinearClassifier", cure: Cure) -> "nn.Module":
+def qint8_best(model: "Classifier", cure: Cure) -> "nn.Module":
     return _int8(model, cure)
 
 
-def _int8(model: "LinearClassifier", cure: Cure) -> "nn.Module":
+def _int8(model: "Classifier", cure: Cure) -> "nn.Module":
     import torch
 
     from vitquant import packing

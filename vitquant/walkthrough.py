@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitquant import datasets, images, labels
-from vitquant.catalog import check_image_size
+from vitquant import catalog, datasets, images, labels
 from vitquant.cure import Cure
 from vitquant.errors import InputError
 from vitquant.labels import ClassLabel
@@ -59,7 +58,7 @@ def answers(
     Every picture is answered by itself, so no answer depends on its neighbours. Raises InputError for a
     picture that cannot be read, before any model is loaded.
     """
-    check_image_size(image_size)
+    catalog.check_image_size(image_size, weights.model)
     if not 1 <= top <= len(labels.CLASSES):
         raise InputError(f"--top {top} cannot be: there are {len(labels.CLASSES)} classes, so take 1 or more.")
     for picture in pictures:

@@ -115,7 +115,7 @@ def _latency(chosen: Choices, variants: tuple[str, ...]) -> Request:
         model=chosen.subject.model,
         weights=chosen.subject.weights,
         variants=variants,
-        shapes=tuple(str(shape) for shape in latency.parse_shapes(shapes)),
+        shapes=tuple(str(shape) for shape in latency.parse_shapes(shapes, chosen.subject.model)),
         threads=latency.parse_threads(threads, cores),
         seconds_per_shape=SECONDS_PER_SHAPE,
     )
@@ -130,7 +130,7 @@ def _profile(chosen: Choices, variants: tuple[str, ...]) -> Request:
     threads = right.number_input(
         "Threads", min_value=1, max_value=cores, value=cores, help=f"This machine has {cores} cores."
     )
-    shapes = latency.parse_shapes(text)
+    shapes = latency.parse_shapes(text, chosen.subject.model)
     if len(shapes) != 1:
         raise InputError(f"The profiler takes one shape, and {text!r} names {len(shapes)}.")
     return ProfileRequest(

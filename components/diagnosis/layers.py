@@ -10,7 +10,7 @@ import streamlit as st
 from components import address, provenance
 from components.choices import Choices
 from components.diagnosis import stored
-from vitquant import charts, diagnosis_words, layers, sensitivity_charts
+from vitquant import catalog, charts, diagnosis_words, layers, sensitivity_charts
 from vitquant.accuracy import REFERENCE
 from vitquant.runs import Run
 from vitquant.sensitivity_charts import ALONE, BUT, COSTS, Cost
@@ -56,7 +56,15 @@ def show(db: sqlite3.Connection, chosen: Choices, variant: str) -> None:
     looked_at = st.query_params.get(address.LAYER)
     st.subheader("The model, layer by layer", anchor=False)
     st.plotly_chart(
-        sensitivity_charts.heat_map(of_layers, whole, cost, direction, variant, looked_at),
+        sensitivity_charts.heat_map(
+            of_layers,
+            whole,
+            cost,
+            direction,
+            variant,
+            looked_at,
+            head_blocks=catalog.model(chosen.subject.model).head_blocks,
+        ),
         config=charts.CONFIG,
         alt=sensitivity_charts.heat_map_alt(of_layers, cost, direction),
         key=MAP,

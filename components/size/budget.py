@@ -191,7 +191,7 @@ def _requests(
     """What measures what is missing, with weights from source, and sentences about what cannot be measured as
     things are. What is not calibrated yet waits for that: a click here is to take minutes at most."""
     subject = chosen.subject
-    looked_at = Subject(of.model, source, subject.dataset, subject.image_size)
+    looked_at = Subject(of.model, source, subject.dataset, of.image_size)
     ready = tuple(choices.ready_variants(db, looked_at))
     missing = {figure for figure, variants in missing_of.items() if set(variants) & set(ready)}
     waiting = dict.fromkeys(name for variants in missing_of.values() for name in variants if name not in ready)
@@ -209,7 +209,7 @@ def _requests(
     if missing & {"disk", "memory"}:
         requests.append(SizeRequest(of.model, source, ready))
     if "time" in missing:
-        shapes, threads = (f"1x{subject.image_size}",), (machine.default_threads(),)
+        shapes, threads = (f"1x{of.image_size}",), (machine.default_threads(),)
         requests.append(LatencyRequest(of.model, source, ready, shapes, threads, costs.SECONDS_PER_SHAPE))
     if "accuracy" in missing and of.weights_here:
         if chosen.pictures_here:

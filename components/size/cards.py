@@ -66,6 +66,8 @@ def _card(candidate: Candidate, answer: str, asked: Budget, unit: int) -> str:
     model = html.escape(candidate.model)
     if candidate.weights != catalog.model(candidate.model).home:
         model += f", {html.escape(choices.weights_phrase(candidate.weights))}"
+    if candidate.is_at_another_size:
+        model += f", {candidate.image_size} px"
     mark = (
         f'<span class="vq-mark" style="color: {look.colour}" aria-hidden="true">'
         f"{pictures.variant_mark(candidate.variant)}</span>"

@@ -111,7 +111,7 @@ def train(fresh: Pictures, held_out: Pictures, epochs: int, state_file: Path, lo
 def initialised() -> nn.Module:
     """The sample's model before training."""
     spec = catalog.model("sample")
-    model = models.LinearClassifier(spec)
+    model = models.new(spec)
     for name, parameter in model.named_parameters():
         if name.endswith("gamma"):
             nn.init.constant_(parameter, LAYER_SCALE)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from full_range import FullRangeLinear, saturates
-from model import Divide, LinearClassifier
+from model import Divide
+from model import build as build_float
 from PIL import Image
 from torch import nn
 from torch.ao.nn.quantized import dynamic
@@ -45,7 +46,7 @@ def build(
     full_range: whether activations have 8 bits, where torch's own layer keeps to 7.
     """
     with torch.device("meta"):
-        model = LinearClassifier(**architecture).eval()
+        model = build_float(architecture).eval()
     scales_are_folded = not any(name.endswith(".gamma") for name in state)
     for place, block in enumerate(model.blocks):
         factor = state.get(f"blocks.{place}.mlp.norm.factor")
