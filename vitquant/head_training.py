@@ -2,7 +2,7 @@
 
 The strength of its regularisation is the one with the lowest cross-entropy on training pictures that are held
 out (which of two has more of so few right is mostly luck); then the head is trained on all. It has the form of
-Torch Hub's linear4 heads, so that with its backbone it is a model like any other.
+Torch Hub's linear4 heads, or of a timm ViT's, so that with its backbone it is a model like any other.
 """
 
 import functools
@@ -49,26 +49,27 @@ MARGIN = 32.0
 """How far the logits of the classes that a head does not know lie below: see Head.expanded."""
 
 AddModel = Callable[..., Any]
-"""own_models.add: takes the name, the files, and title and trained_on by name."""
+"""own_models.add: takes the name, the files, and title, trained_on and timm_name by name."""
 AddView = Callable[..., Any]
 """own_pictures.add_view: takes the name, the dataset, its pictures and the title."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """A linear classifier of some classes: logits = features @ weight.T + bias."""
+    """A linear classifier of some classes: logits = features @ weight.T + bias. Features are what a head reads:
+    so many segments (ModelSpec.head_segments) of the backbone's width."""
 
-    weight: np.ndarray  # (classes, 5 * width) float64
+    weight: np.ndarray  # (classes, segments * width) float64
     bias: np.ndarray  # (classes,) float64
     iterations: int
 
     def logits(self, of: np.ndarray) -> np.ndarray:
-        """The logits (n, classes) float32 of features (n, 5 * width) float32."""
+        """The logits (n, classes) float32 of features (n, segments * width) float32."""
         return of @ self.weight.T.astype(np.float32) + self.bias.astype(np.float32)
 
     def expanded(self, classes: Sequence[int], largest_logit: float) -> dict[str, torch.Tensor]:
-        """The head over all of ImageNet's classes, as Torch Hub's checkpoints have it: weight (1000, 5 * width)
-        and bias (1000,), float32.
+        """The head over all of ImageNet's classes, as checkpoints have it: weight (1000, segments * width) and
+        bias (1000,), float32.
 
         classes: the class index of each row. The mean over the classes is taken off weight and bias, which
         changes no probability; then the largest logit of any picture is 0 or more. So the other classes, with
@@ -120,7 +121,9 @@ def carry_out(
         )
     try:
         files, title = [backbone_file, head_file], heads.title(of, request.dataset)
-        add_model(request.name, files, title=title, trained_on=request.dataset)
+        spec = catalog.model(of.model)
+        timm_name = spec.timm_name if spec.family == "timm" else None
+        add_model(request.name, files, title=title, trained_on=request.dataset, timm_name=timm_name)
     except BaseException:  # they belong to nothing
         shutil.rmtree(heads.folder(request.name), ignore_errors=True)
         raise
@@ -215,7 +218,8 @@ def judged(head: Head, of: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
 
 
 def load(of: Backbone) -> Classifier:
-    """The backbone, float32, as a module that gives what a head reads, (N, 5 * width), in place of logits.
+    """The backbone, float32, as a module that gives what a head reads, (N, segments * width), instead of
+    logits.
 
     Raises InputError, naming file and tensor, where the checkpoint is not this backbone's.
     """
@@ -236,7 +240,7 @@ def load(of: Backbone) -> Classifier:
 def _features(
     db: sqlite3.Connection, of: Backbone, found: Pictures, image_size: int, journal: Journal
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the backbone makes of the training pictures and of the rest, each (n, 5 * width) float32."""
+    """What the backbone makes of the training pictures and of the rest, each (n, segments * width) float32."""
     spec = catalog.model(of.model)
     width = spec.head_segments * spec.width
     total = len(found.training) + len(found.rest)

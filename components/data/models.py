@@ -1,4 +1,4 @@
-"""One's own model: DINOv2 checkpoints, or a backbone with a head that is trained here."""
+"""One's own model: a DINOv2 or one of timm's ViTs from files, or a backbone with a head that is trained here."""
 
 import sqlite3
 from pathlib import Path
@@ -17,11 +17,19 @@ def show(db: sqlite3.Connection) -> None:
         return
     st.subheader("Add a model", anchor=False)
     st.markdown(
-        "**DINOv2**, any of the eight `_lc` models, from files on the machine that the dashboard runs on; "
-        "they stay where they are. The backbone's checkpoint and the head's, or one file with both: "
-        "`.safetensors`, or tensors as torch saves them. Files that could run code are refused."
+        "**DINOv2**, any of the eight `_lc` models, or **one of timm's ViTs** by its name there, with a head of "
+        "ImageNet's 1000 classes. From files on the machine that the dashboard runs on; they stay where they "
+        "are. The backbone's checkpoint and the head's, or one file with both: `.safetensors`, or tensors as "
+        "torch saves them. Files that could run code are refused."
     )
-    name = st.text_input("What to call it", key="model:name", placeholder="my-vit").strip()
+    left, right = st.columns(2)
+    name = left.text_input("What to call it", key="model:name", placeholder="my-vit").strip()
+    timm = right.text_input(
+        "timm's name for it (leave it empty for a DINOv2)",
+        key="model:timm",
+        placeholder="vit_base_patch16_224.augreg2_in21k_ft_in1k",
+        help="With the tag behind the dot, the model gets its pictures normalised as those weights had them.",
+    ).strip()
     example = "/home/me/backbone.pth\n/home/me/head.pth"
     paths = st.text_area("Files, one a line", key="model:files", placeholder=example)
     files = tuple(str(Path(line.strip()).expanduser()) for line in paths.splitlines() if line.strip())
@@ -31,7 +39,7 @@ def show(db: sqlite3.Connection) -> None:
         icon=":material/add:",
         disabled=not (name and files),
         on_click=queue.start,
-        args=(ModelRequest(name, files=files),),
+        args=(ModelRequest(name, files=files, timm=timm or None),),
     )
     _head()
 
