@@ -71,9 +71,8 @@ def _no_pictures(chosen: Choices) -> None:
     spec = catalog.dataset(chosen.subject.dataset)
     st.subheader("No pictures yet", anchor=False)
     if spec.is_own:
-        st.markdown(
-            f"The pictures of {spec.name} are not here any more: {spec.root} is gone, or they were removed."
-        )
+        why = f"{spec.name} was removed here" if spec.removed_at else f"{spec.root} is gone"
+        st.markdown(f"There are no pictures of {spec.name} to show: {why}. This adds them again:")
         st.code(spec.how_to_get, language="bash")
         return
     st.markdown(

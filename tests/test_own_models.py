@@ -83,7 +83,7 @@ def test_a_digest_is_of_the_files(data_dir: Path, tmp_path: Path, files: tuple[P
 def test_a_backbone_alone_is_told_how_to_get_a_head(files: tuple[Path, Path]) -> None:
     said = refusal([files[0]])
     assert said.startswith(f"{files[0]} is a DINOv2 backbone without a head")
-    assert "`python -m vitquant head train --backbone FILE --dataset D`" in said
+    assert f"`python -m vitquant head train NAME --model {SMALL} --backbone FILE --dataset D`" in said
 
 
 def test_a_head_alone_is_told_to_bring_a_backbone(files: tuple[Path, Path]) -> None:

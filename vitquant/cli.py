@@ -229,7 +229,7 @@ def _data(top: Any) -> None:
         dest="classes",
         action="append",
         metavar="FOLDER=CLASS",
-        help="which class a folder's name means, by index or wnid; may be given several times",
+        help="which class a folder's name means, by index, wnid or words; may be given several times",
     )
     pictures.add_argument("--title", help="what pages call it (its name)")
     pictures.add_argument("--copy", action="store_true", help="copy them; else they stay where they are")

@@ -53,18 +53,25 @@ def add_pictures_command(options: argparse.Namespace) -> None:
         copy=options.copy,
         add=not options.look,
     )
-    terminal.answer(_carry_out(request), options, data_tables.pictures)
+    rows = _carry_out(request)
+    [report] = rows
+    failed = bool(report["problem"]) and not options.look
+    terminal.answer(rows, options, data_tables.not_used if failed else data_tables.pictures)
+    if failed:
+        raise InputError(f"{report['problem']} Nothing was added.")
 
 
 def _chosen(pairs: list[str]) -> dict[str, int]:
-    """FOLDER=CLASS pairs, the class by its index or wnid."""
+    """FOLDER=CLASS pairs, the class by its index, wnid or words."""
     found = {}
     for pair in pairs:
         folder, equals, said = pair.rpartition("=")
         if not equals or not folder:
-            raise InputError(f"{pair!r} chooses no class: write FOLDER=CLASS, the class by its index or wnid.")
+            raise InputError(
+                f"{pair!r} chooses no class: write FOLDER=CLASS, the class by its index, wnid or words."
+            )
         is_index = said.isascii() and said.isdigit() and len(said) < 5
-        found[folder] = (labels.by_index(int(said)) if is_index else labels.by_wnid(said)).index
+        found[folder] = (labels.by_index(int(said)) if is_index else labels.by_name(said)).index
     return found
 
 

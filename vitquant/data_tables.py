@@ -42,22 +42,39 @@ def verified(rows: Sequence[Row]) -> str:
 def pictures(rows: Sequence[Row]) -> str:
     """The report of a folder that was looked through."""
     [report] = rows
-    lines = [str(report["summary"])]
+    lines = [str(report["summary"]), *_not_used(report)]
+    if report["problem"] and report["problem"] != report["summary"]:
+        lines.append(str(report["problem"]))
+    lines.append(f"Added as {report['name']}." if report["added"] else "Nothing was added.")
+    return "\n".join(lines)
+
+
+def not_used(rows: Sequence[Row]) -> str:
+    """What of a folder could not be used, and why, where nothing was added."""
+    [report] = rows
+    return "\n".join(_not_used(report))
+
+
+def _not_used(report: Row) -> list[str]:
+    lines = []
     for name, candidates in report["ambiguous"].items():
         which = " or ".join(f"{one['index']} ({one['words']})" for one in candidates)
-        lines.append(f"  {name!r} may be class {which}: choose with --class {name}=INDEX")
+        lines.append(f"  {name!r} may be class {which}: left out unless --class {name}=INDEX says which")
     for name, near in report["unmatched"].items():
         hint = f"; near: {', '.join(near)}" if near else ""
         lines.append(f"  {name!r} is no class of ImageNet's: left out (--class {name}=INDEX names one){hint}")
     for why, group in (report["unusable"] | report["rows"]).items():
-        lines.append(f"  {group['count']:,} {why}: {', '.join(group['examples'])}")
+        lines.append(f"  {group['count']:,} {why}: {_some(group)}")
     if report["duplicates"]["count"]:
         twice = report["duplicates"]
-        lines.append(f"  {twice['count']:,} pictures are there twice: {', '.join(twice['examples'])}")
-    if report["problem"]:
-        lines.append(str(report["problem"]))
-    lines.append(f"Added as {report['name']}." if report["added"] else "Nothing was added.")
-    return "\n".join(lines)
+        lines.append(f"  {twice['count']:,} pictures have the content of another one: {_some(twice)}")
+    return lines
+
+
+def _some(group: Mapping[str, Any]) -> str:
+    """The examples of a group, and whether there are more."""
+    more = ", …" if group["count"] > len(group["examples"]) else ""
+    return f"{', '.join(group['examples'])}{more}"
 
 
 def model(rows: Sequence[Row]) -> str:

@@ -36,6 +36,8 @@ class Errand:
         return ()
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
+        """Nothing, since an errand is always done; raises InputError where it is known at once that it cannot
+        be."""
         return {}
 
     def stored(self, db: sqlite3.Connection) -> Rows | None:
@@ -58,7 +60,7 @@ class FetchRequest(Errand):
     files: tuple[str, ...] = ()
 
     def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
-        fetching.parts(self.name, self.mirror)  # a name that cannot be fetched is said at once
+        fetching.check(self.name, [Path(file) for file in self.files])
         return {}
 
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
@@ -71,6 +73,10 @@ class VerifyRequest(Errand):
     """Whether a model's weights or a dataset's pictures are whole and as they were."""
 
     kind: ClassVar[str] = "verify"
+
+    def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
+        fetching.check_is_here(self.name)
+        return {}
 
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         return fetching.verify(self.name, journal.progress)
@@ -93,13 +99,18 @@ class PicturesRequest(Errand):
     copy: bool = False
     add: bool = True
 
+    def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
+        catalog.check_new_name(registry.DATASETS, self.name)
+        _check_there(Path(self.path), "pictures")
+        if self.labels:
+            _check_there(Path(self.labels), "table of labels")
+        return {}
+
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         def progress(done: int, total: int) -> None:
             journal.progress(done, total, "pictures looked at")
 
         path, labels = Path(self.path), Path(self.labels) if self.labels else None
-        if self.add:
-            catalog.check_new_name(registry.DATASETS, self.name)
         if path.suffix.lower() == ".zip" and path.is_file():
             report = own_pictures.look_through_zip(path, chosen=self.classes, progress=progress)
         else:
@@ -114,7 +125,16 @@ class PicturesRequest(Errand):
         if path.suffix.lower() == ".zip" and path.is_file():
             own_pictures.add_zip(self.name, path, chosen=self.classes, title=title, progress=progress)
         else:
-            own_pictures.add(self.name, path, report=report, title=title, copy=self.copy)
+            labels = Path(self.labels) if self.labels else None
+            own_pictures.add(
+                self.name,
+                path,
+                report=report,
+                labels=labels,
+                chosen=self.classes,
+                title=title,
+                copy=self.copy,
+            )
 
 
 @dataclass(frozen=True)
@@ -126,6 +146,12 @@ class ModelRequest(Errand):
     title: str = ""
     timm: str | None = None  # which of timm's ViTs it is; None: one of DINOv2's
 
+    def identity(self, db: sqlite3.Connection) -> dict[str, Any]:
+        catalog.check_new_name(registry.MODELS, self.name)
+        for file in self.files:
+            _check_there(Path(file), "file")
+        return {}
+
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:
         from vitquant import own_models
 
@@ -134,6 +160,11 @@ class ModelRequest(Errand):
         spec = own_models.add(self.name, files, title=self.title or None, timm_name=self.timm)
         found = {"model": spec.name, "title": spec.title, "parameters": spec.parameters}
         return [{**found, "files": list(spec.files)}]
+
+
+def _check_there(path: Path, what: str) -> None:
+    if not path.exists():
+        raise InputError(f"There is no {what} at {path}: check the path.")
 
 
 KINDS: dict[str, type] = {

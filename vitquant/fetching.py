@@ -84,6 +84,16 @@ def _fetched_model(name: str) -> ModelSpec:
     return catalog.model(name)
 
 
+def check(name: str, files: Sequence[Path]) -> None:
+    """InputError where it is known at once that a name cannot be fetched, or not from these files."""
+    if name == TINY_IMAGENET:
+        _brought_archive(files)
+    elif files:
+        _brought_checkpoints(_fetched_model(name), files)
+    else:
+        _fetched_model(name)
+
+
 def fetch(
     name: str,
     progress: Progress,
@@ -129,10 +139,8 @@ def _fetch_pictures(
     if datasets.is_here(TINY_IMAGENET) and not files:
         record = tiny_imagenet.record_of(target)
         return [_pictures_row(record, "already here")]
-    if len(files) > 1:
-        raise InputError(f"{TINY_IMAGENET} comes from one archive, {ARCHIVE}: name that file alone.")
     [part] = parts(TINY_IMAGENET, mirror)
-    archive = Path(files[0]).expanduser() if files else part.target
+    archive = _brought_archive(files) or part.target
     if not files and not archive.is_file():
         room.check_disk(archive, ARCHIVE_BYTES + LAID_OUT_BYTES, "Tiny-ImageNet, archive and pictures,")
         _download(part, progress, patience)
@@ -148,6 +156,17 @@ def _fetch_pictures(
     return [_pictures_row(tiny_imagenet.record_of(target), origin)]
 
 
+def _brought_archive(files: Sequence[Path]) -> Path | None:
+    """The archive that somebody has brought, if they have."""
+    if len(files) > 1:
+        raise InputError(f"{TINY_IMAGENET} comes from one archive, {ARCHIVE}: name that file alone.")
+    for file in files:
+        if not file.expanduser().is_file():
+            raise InputError(f"There is no file {file}: {TINY_IMAGENET} comes from one archive, {ARCHIVE}.")
+        return file.expanduser()
+    return None
+
+
 def _pictures_row(record: tiny_imagenet.Record, origin: str) -> dict[str, object]:
     is_official = record.archive_bytes == ARCHIVE_BYTES
     return {
@@ -155,7 +174,11 @@ def _pictures_row(record: tiny_imagenet.Record, origin: str) -> dict[str, object
         "bytes": record.archive_bytes,
         "sha256": record.archive_sha256,
         "from": origin,
-        "digest": "the official archive's length" if is_official else "another archive than the official one",
+        "digest": (
+            "as long as the official archive"
+            if is_official
+            else "not the official archive, as mirrors may have it; its own digest is noted"
+        ),
         "pictures": record.validation + record.training,
     }
 
@@ -231,13 +254,28 @@ def _noted(file: Path, origin: str, sha256: str) -> dict[str, object]:
     return {"file": file.name, "bytes": size_bytes, "sha256": sha256, "from": noted.origin, "digest": said}
 
 
+def check_is_here(name: str) -> None:
+    """InputError where nothing of that name is here that could be verified."""
+    if name in catalog.datasets() and datasets.is_here(name):
+        return
+    known = [*catalog.datasets(), *catalog.models()]
+    if name not in known:
+        raise catalog.unknown("model or dataset", name, known, "python -m vitquant here")
+    if name in catalog.models() and weights.is_here(weights.resolve(name)):
+        return
+    remedy = (
+        f"`python -m vitquant fetch {name}` brings it here" if name in fetchable() else "put its files back"
+    )
+    raise InputError(f"{name} is not here, so there is nothing to verify: {remedy}.")
+
+
 def verify(name: str, progress: Progress) -> Rows:
     """Look whether what is here is whole and as it was: a row for each file or set of pictures, with "as it
     should be" or what is wrong.
 
     Checkpoints: the digest noted at first use, and every tensor read (torch is imported for that). Pictures:
-    every one decoded, and one digest over all of them. A name that both a
-    dataset and a model have (sample) is both. Raises InputError where it is not here.
+    every one decoded, and one digest over all of them. A name that both a dataset and a model have (sample) is
+    both. Raises InputError where it is not here.
     """
     rows: Rows = []
     if name in catalog.datasets():
@@ -268,8 +306,9 @@ def _verified_model(name: str, progress: Progress) -> Rows:
 def _verified_file(file: Path, sha256: str) -> dict[str, object]:
     known = first_use.noted().get(file.name)
     first_use.note(file.name, sha256, file.stat().st_size, str(file))
-    said = f"its digest is the one noted on {known.at[:10]}" if known else "its digest is noted now"
-    return {"what": file.name, "is": f"as it should be: {said}, and every tensor is there", "sha256": sha256}
+    compared = f"as it was when it was first here: its digest is the one noted on {known.at[:10]}"
+    said = compared if known else "whole, with nothing yet to compare it with: its digest is noted now"
+    return {"what": file.name, "is": f"{said}. Every tensor is there", "sha256": sha256}
 
 
 def _verified_pictures(name: str, progress: Progress) -> dict[str, object]:
@@ -280,10 +319,11 @@ def _verified_pictures(name: str, progress: Progress) -> dict[str, object]:
     digest = datasets.digest(dataset)
     known = first_use.noted().get(f"{name}/val")
     first_use.note(f"{name}/val", digest, len(dataset.examples), str(dataset.root))
-    said = f"their digest is the one noted on {known.at[:10]}" if known else "their digest is noted now"
+    compared = f"as they were when they were first here: their digest is the one noted on {known.at[:10]}"
+    said = compared if known else "whole, with nothing yet to compare them with: their digest is noted now"
     return {
         "what": f"{len(dataset.examples):,} pictures of {name}",
-        "is": f"as it should be: each can be decoded, and {said}",
+        "is": f"{said}. Each can be decoded",
         "sha256": digest,
     }
 

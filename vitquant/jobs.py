@@ -61,8 +61,18 @@ def start(db: sqlite3.Connection, request: Request) -> Run:
         if run is None:
             unfinished = _same_run(db, request, identity, states=runs.UNFINISHED)
             run = runs.requeue(db, unfinished.id) if unfinished else _add(db, request, identity)
+    _forget_replaced(db, run)
     ensure_dispatcher(queue_of(run.kind))
     return run
+
+
+def _forget_replaced(db: sqlite3.Connection, run: Run) -> None:
+    """Forget errands of the same kind and name that did not come to their end: this one takes their place, and
+    what has come of a download lies beside its place, in no run."""
+    if queue_of(run.kind) == ERRANDS:
+        for other in runs.find(db, kind=run.kind, states=runs.UNFINISHED, errands=True):
+            if other.id != run.id and other.request["name"] == run.request["name"]:
+                runs.delete(db, other.id)
 
 
 def resume(db: sqlite3.Connection, run_id: int) -> Run:
@@ -101,6 +111,7 @@ def run_here(
         identity = request.identity(db)
         unfinished = _same_run(db, request, identity, states=(*runs.UNFINISHED, "queued"))
         run = unfinished or _add(db, request, identity)
+        _forget_replaced(db, run)
         return _carry_out(db, run, on_progress)
 
 

@@ -51,6 +51,21 @@ def by_wnid(wnid: str) -> ClassLabel:
     return _BY_WNID[wnid]
 
 
+def by_name(name: str) -> ClassLabel:
+    """The class of that WordNet id, or the one class that is called so; InputError, naming those that match,
+    where it is not one."""
+    wanted = name.strip().lower()
+    called = [
+        label for label in CLASSES if wanted in [words.strip().lower() for words in label.words.split(",")]
+    ]
+    if len(called) == 1:
+        return called[0]
+    if called:
+        which = " or ".join(f"{label.index} ({label.words})" for label in called)
+        raise InputError(f"{name!r} is what more than one class is called: say which by its index, {which}.")
+    return by_wnid(name)
+
+
 def tiny_imagenet() -> tuple[ClassLabel, ...]:
     """Tiny-ImageNet's 200 classes, in the order of their wnids."""
     return _TINY_IMAGENET

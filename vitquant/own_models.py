@@ -196,8 +196,8 @@ def _check_head(files: str, shape: tuple[int, ...] | None, like: ModelSpec) -> N
     if shape is None:
         raise InputError(
             f"{files} is a DINOv2 backbone without a head, and a backbone alone names no classes: name its "
-            "linear4 head beside it, or make one with `python -m vitquant head train --backbone FILE --dataset "
-            "D`."
+            "linear4 head beside it, or train one with `python -m vitquant head train NAME --model "
+            f"{like.name} --backbone FILE --dataset D`."
         )
     if shape == (1000, 2 * width):
         raise InputError(

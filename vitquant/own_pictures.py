@@ -6,6 +6,7 @@ removed with their dataset. Imports no torch.
 """
 
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,7 +57,7 @@ def add(
     catalog.check_new_name(registry.DATASETS, name)
     report = report or look_through(path, labels=labels, chosen=chosen, check=check, progress=progress)
     _check_usable(report)
-    root, how = path.resolve(), f"{_ADD} {name} {path.resolve()}"
+    root, how = path.resolve(), _how(name, path, labels, chosen)
     if not copy:
         return _register(name, report, root, title, how)
     with _staging() as staging:
@@ -98,7 +99,7 @@ def add_zip(
     with _staging() as staging:
         report = _unpacked(archive, staging, chosen, check, progress)
         _check_usable(report)
-        how = f"{_ADD} {name} {archive.resolve()}"
+        how = _how(name, archive, None, chosen)
         return _register(name, report, staging, title or archive.stem, how, move_in=True)
 
 
@@ -111,8 +112,8 @@ def add_view(
     training: Sequence[Example] = (),
     split: str = "val",
 ) -> DatasetSpec:
-    """Add a dataset that has some of another one's pictures, where they lie. training: others of them, as its
-    training pictures. split: the split that both are from.
+    """Add a dataset that has some of another one's pictures, where they lie: what heads are not trained on.
+    training: others of them, as its training pictures. split: the split that both are from.
 
     Raises InputError where the name cannot be had, there is no such dataset, or there are no pictures.
     """
@@ -134,7 +135,8 @@ def add_view(
         classes=len({example.class_index for example in pictures if example.wnid}),
         listed=listed,
     )
-    return _register(name, report, datasets.folder(of), title, original.how_to_get)
+    how = f".venv/bin/python -m vitquant head train NAME --dataset {of}"
+    return _register(name, report, datasets.folder(of), title, how)
 
 
 def remove(name: str) -> None:
@@ -156,7 +158,13 @@ def remove(name: str) -> None:
             shutil.rmtree(copied)
 
 
-_ADD = ".venv/bin/python -m vitquant add pictures"
+def _how(name: str, path: Path, labels: Path | None, chosen: Mapping[str, int] | None) -> str:
+    """The command that adds the same pictures again."""
+    words = [".venv/bin/python", "-m", "vitquant", "add", "pictures", name, str(path.resolve())]
+    words += ["--labels", str(labels.resolve())] if labels else []
+    for folder, index in (chosen or {}).items():
+        words += ["--class", f"{folder}={index}"]
+    return shlex.join(words)
 
 
 def _check_usable(report: Report) -> None:

@@ -141,12 +141,23 @@ def head(rows: Sequence[Row]) -> str:
         for row in candidates
     ]
     listing = table(["strength", "held out", "top-1", "95% interval", "cross-entropy", ""], body)
+    chosen = next(row for row in candidates if row["chosen"])
+    top1 = f"top-1 {fit['top1']:.2%} ({fit['top1_low']:.2%} to {fit['top1_high']:.2%})"
+    if fit["held_out"]:
+        worth = (
+            f"On {fit['n_heldout']:,} other pictures, which no head has seen, it has {top1}. They are a dataset "
+            f"of their own, {fit['held_out']}, to measure it on with `benchmark accuracy`."
+        )
+    else:
+        worth = (
+            f"On those {fit['n_heldout']:,} it had {top1}. `benchmark accuracy --model {fit['model']} --dataset "
+            f"{fit['dataset']}` measures it on pictures that it has not seen."
+        )
     return (
-        f"{listing}\n\n{fit['model']}: a head for {fit['classes']:,} classes, trained on {fit['n_train']:,} "
-        "pictures "
-        f"of {fit['dataset']}, on the backbone of {fit['backbone']}. On {fit['n_heldout']:,} pictures held out "
-        "its "
-        f"top-1 is {fit['top1']:.2%} ({fit['top1_low']:.2%} to {fit['top1_high']:.2%})."
+        f"{listing}\n\n{fit['model']}: a head for {fit['classes']:,} classes on the backbone of "
+        f"{fit['backbone']}, trained on {fit['n_train']:,} training pictures of {fit['dataset']}. Each strength "
+        f"was tried with {chosen['n_heldout']:,} of them held out; the one with the lowest cross-entropy there "
+        f"was taken, and the head trained on all. {worth}"
     )
 
 

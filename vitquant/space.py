@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitquant import (
+    catalog,
     database,
     exports,
     fetching,
+    heads,
     inventory,
     jobs,
     own_models,
@@ -96,12 +98,34 @@ def remove_named(name: str) -> str:
             raise InputError(f"An errand about {name} is under way: cancel it first.")
     if name in registry.entries(registry.DATASETS):
         own_pictures.remove(name)
-        return f"{name} is no longer a dataset here. Your files are where they were."
+        return f"{name} is no longer a dataset here. Your files are where they were.{_rests(name)}"
     if name in registry.entries(registry.MODELS):
+        spec = catalog.model(name)
         own_models.remove(name)
-        return f"{name} is no longer a model here. Files of yours are where they were."
+        gone = "The head that was trained here is deleted; files" if spec.trained_on else "Files"
+        return f"{name} is no longer a model here. {gone} of yours are where they were."
+    using = used_by(name)
     taken = fetching.remove(name)
-    return f"Removed {name}, which took {bytes_words(taken, MB)}."
+    return f"Removed {name}, which took {bytes_words(taken, MB)}.{using and f' {using}'}"
+
+
+def used_by(name: str) -> str:
+    """That other models are made of a hub model's files, in a sentence; "" where none is."""
+    if name not in catalog.MODELS or catalog.MODELS[name].home != "hub":
+        return ""
+    files = {str(part.target) for part in fetching.parts(name)}
+    names = [spec.name for spec in catalog.models().values() if spec.home == "own" and files & set(spec.files)]
+    if not names:
+        return ""
+    use, them = ("uses", "it") if len(names) == 1 else ("use", "them")
+    return f"{' and '.join(names)} {use} these files, too: fetch {name} again before you measure {them}."
+
+
+def _rests(name: str) -> str:
+    """That a dataset of what heads were not trained on is still there, in a sentence after a space; "" where
+    there is none."""
+    rest = heads.rest_name(name)
+    return f" {rest}, which has some of its pictures, stays." if rest in catalog.datasets() else ""
 
 
 def what_goes(item: Item) -> str:
@@ -113,8 +137,8 @@ def what_goes(item: Item) -> str:
     if item.kind == inventory.MODEL:
         return (
             f"Deletes {bytes_words(item.disk_bytes, MB)} from Torch Hub's cache, which other programs on this "
-            "machine use, too."
-        )
+            f"machine use, too. {used_by(item.name)}"
+        ).rstrip()
     return f"Deletes {bytes_words(item.disk_bytes, MB)}: the pictures of {item.name}."
 
 

@@ -114,7 +114,8 @@ def _already_there(archive: Path, target: Path) -> Prepared | None:
     if not same:
         raise InputError(
             f"{target} was prepared from another archive ({record.archive}, {record.archive_bytes:,} bytes, "
-            f"sha256 {record.archive_sha256[:12]}…): to replace it, remove that folder and run this again."
+            f"sha256 {record.archive_sha256[:12]}…): to replace it, `python -m vitquant remove "
+            "tiny-imagenet` first."
         )
     # Sizes too: a power cut soon after preparing may leave empty files. (Waiting until all is on the disk
     # would take longer than preparing.)

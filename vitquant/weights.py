@@ -98,16 +98,23 @@ def digest(weights: Weights, digest_file: Callable[[Path], str]) -> str:
     if not is_here(weights):
         missing = " and ".join(str(file) for file in weights.files if not file.is_file())
         if weights.source == "own":
-            raise InputError(
-                f"The weights of {weights.model} are gone ({missing} is missing): put the files back, or add "
-                "the model again."
-            )
+            raise InputError(f"The weights of {weights.model} are gone ({missing}): {_how_back(weights)}.")
         raise InputError(
-            f"The weights of {weights.model} are not here ({missing} is missing): `python -m vitquant predict` "
-            "and `benchmark` download them; without a network, --weights takes a folder, or random."
+            f"The weights of {weights.model} are not here ({missing}): `python -m vitquant fetch "
+            f"{weights.model}` brings them; without a network, `--from` takes brought files, and --weights a "
+            "folder, or random."
         )
     lines = "".join(f"{file.name} {digest_file(file)}\n" for file in weights.files)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _how_back(own: Weights) -> str:
+    """What brings back the files of an own model: those of Torch Hub's can be fetched."""
+    gone = {file for file in own.files if not file.is_file()}
+    for spec in catalog.MODELS.values():
+        if spec.home == "hub" and gone <= {file for _, file, _ in hub_files(spec)}:
+            return f"`python -m vitquant fetch {spec.name}` brings them"
+    return "put the files back, or add the model again"
 
 
 def _architecture(spec: ModelSpec) -> str:

@@ -1,4 +1,4 @@
-"""One's own model: a DINOv2 or one of timm's ViTs from files, or a backbone with a head that is trained here."""
+"""One's own model: a DINOv2 or one of timm's ViTs from files, or a backbone whose head is trained here."""
 
 import sqlite3
 from pathlib import Path
@@ -17,10 +17,10 @@ def show(db: sqlite3.Connection) -> None:
         return
     st.subheader("Add a model", anchor=False)
     st.markdown(
-        "**DINOv2**, any of the eight `_lc` models, or **one of timm's ViTs** by its name there, with a head of "
-        "ImageNet's 1000 classes. From files on the machine that the dashboard runs on; they stay where they "
-        "are. The backbone's checkpoint and the head's, or one file with both: `.safetensors`, or tensors as "
-        "torch saves them. Files that could run code are refused."
+        "**DINOv2**, any of the eight `_lc` models, or **one of timm's ViTs** by its name there, with a head "
+        "of ImageNet's 1000 classes. From files on the machine that the dashboard runs on; they stay where "
+        "they are. The backbone's checkpoint and the head's, or one file with both: `.safetensors`, or tensors "
+        "as torch saves them. Files that could run code are refused."
     )
     left, right = st.columns(2)
     name = left.text_input("What to call it", key="model:name", placeholder="my-vit").strip()

@@ -105,7 +105,8 @@ def _report(run: Run) -> None:
     [report] = run.result or [{}]
     if report["problem"]:
         st.error(report["problem"], icon=":material/error:")
-    st.markdown(f"**{report['summary']}**")
+    if report["summary"] != report["problem"]:
+        st.markdown(f"**{report['summary']}**")
     if report["added"]:
         st.success(f"Added as {report['name']}.", icon=":material/check:")
     classes = _choices(run.id, report)
