@@ -80,7 +80,8 @@ def start(request: Request, *, again: bool = False) -> None:
                 st.session_state[_STORED] = (request, request.origin(db)[1])
                 return
             run = jobs.start(db, request)
-        st.toast(f"Run {run.id} ({run.kind}) is {run.state}.", icon=":material/play_arrow:")
+        what = title(run) if run.kind in runs.ERRANDS else f"Run {run.id} ({run.kind})"
+        st.toast(f"{what[0].upper()}{what[1:]} is {run.state}.", icon=":material/play_arrow:")
     except VitquantError as error:
         st.session_state[_ERROR] = str(error)
 
@@ -122,7 +123,7 @@ def _watch(of_errands: bool) -> None:
             active = running + runs.find(db, states=("queued",), errands=of_errands)[::-1]
             if running:
                 runs.mark_interrupted(db)
-            unfinished = runs.find(db, states=runs.UNFINISHED, errands=of_errands)[:UNFINISHED_SHOWN]
+            unfinished = runs.find(db, states=runs.UNFINISHED, errands=of_errands)
     except VitquantError as error:
         st.error(str(error), icon=":material/error:")
         return
@@ -133,10 +134,13 @@ def _watch(of_errands: bool) -> None:
         _under_way(run)
     if unfinished:
         what = "errand" if of_errands else "run"
-        runs_are = f"1 {what} has" if len(unfinished) == 1 else f"{len(unfinished)} {what}s have"
-        with st.expander(f"{runs_are} stopped half-way", expanded=True, icon=":material/pause:"):
-            for run in unfinished:
+        runs_are = f"1 {what}" if len(unfinished) == 1 else f"{len(unfinished)} {what}s"
+        how = "did not come to an end" if of_errands else "stopped half-way"
+        with st.expander(f"{runs_are} {how}", expanded=True, icon=":material/pause:"):
+            for run in unfinished[:UNFINISHED_SHOWN]:
                 _stopped(run)
+            if older := unfinished[UNFINISHED_SHOWN:]:
+                st.caption(f"And {len(older):,} older: they come up here as these are continued or forgotten.")
     if before is not None and before != now:
         st.rerun()  # a run has ended or begun: the results beside it change
 
@@ -263,8 +267,11 @@ def _stopped(run: Run) -> None:
         if readonly.is_on():
             return
         with buttons.container(horizontal=True):
-            # A calibration keeps nothing that it could go on from.
-            again = "Try again" if run.kind == CalibrationRequest.kind else "Continue"
+            # Nothing of a calibration is kept that it could go on from, nor of what looks through files.
+            keeps_nothing = run.kind == CalibrationRequest.kind or (
+                run.kind in runs.ERRANDS and run.kind != errands.FetchRequest.kind
+            )
+            again = "Try again" if keeps_nothing else "Continue"
             st.button(again, key=f"continue-{run.id}", on_click=_act, args=(jobs.resume, run.id))
             st.button(
                 "Forget",

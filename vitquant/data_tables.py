@@ -15,24 +15,33 @@ def items(rows: Sequence[Row]) -> str:
         about = "about " if row["is_about"] else ""
         size = f"{about}{bytes_words(row['size_bytes'], MB)}" if row["size_bytes"] else "-"
         disk = bytes_words(row["disk_bytes"], MB) if row["disk_bytes"] else "-"
-        body.append([row["name"], row["kind"], row["state"], size, disk, " and ".join(row["sources"])])
-    listing = table(["name", "what", "here", "to fetch", "on disk", "source"], body)
+        body.append([row["name"], row["kind"], row["state"], size, disk])
+    listing = table(["name", "what", "here", "to fetch", "on disk"], body)
+    sources = [f"  {row['name']}: {' and '.join(row['sources'])}" for row in rows]
     licences = dict.fromkeys(row["licence"] for row in rows)
     names = {one: dict.fromkeys(r["name"] for r in rows if r["licence"] == one) for one in licences}
     said = [f"{', '.join(of)}: {one}." for one, of in names.items()]
     digests = [[what, digest] for row in rows for what, digest in row["digests"]]
     problems = [f"{row['name']}: {row['problem']}" for row in rows if row["problem"]]
-    parts = [listing, "Licences\n" + "\n".join(f"  {line}" for line in said)]
+    parts = [
+        listing,
+        "Where they come from, or lie\n" + "\n".join(sources),
+        "Licences\n" + "\n".join(f"  {line}" for line in said),
+    ]
     if digests:
-        parts.append(table(["digest of", ""], digests))
+        parts.append(table(["file", "sha256"], digests))
     return "\n\n".join([*parts, *problems])
 
 
 def fetched(rows: Sequence[Row]) -> str:
-    return table(
+    listing = table(
         ["file", "bytes", "sha256", "digest", "from"],
         [[r["file"], f"{r['bytes']:,}", r["sha256"], r["digest"], r["from"]] for r in rows],
     )
+    laid_out = [
+        f"{r['pictures']:,} pictures are here, ready to be measured on." for r in rows if "pictures" in r
+    ]
+    return "\n\n".join([listing, *laid_out])
 
 
 def verified(rows: Sequence[Row]) -> str:

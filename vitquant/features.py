@@ -27,8 +27,16 @@ Tell = Callable[[int], None]
 
 
 def folder() -> Path:
-    """Where features are kept, each set as DIGEST.npy."""
+    """Where features are kept, each set as DIGEST.npy, with what it is for people in DIGEST.txt."""
     return paths.data_dir() / "own" / "features"
+
+
+def title(file: Path) -> str:
+    """What a file in that folder is, for people."""
+    try:
+        return file.with_suffix(".txt").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return "features of pictures"
 
 
 def obtain(
@@ -37,19 +45,20 @@ def obtain(
     files: Sequence[Path],
     image_size: int,
     width: int,
+    title: str,
     tell: Tell = lambda done: None,
 ) -> "np.ndarray":
     """The features of pictures, (pictures, width) float32, in the order given; what an interrupted attempt has
     kept is not computed again.
 
     digest: of all that they depend on. load: gives the module that makes (N, width) of (N, 3, H, W), and is
-    called only where something is missing. Raises InputError where a picture cannot be read or a feature is no
-    finite number, VitquantError where they cannot be written.
+    called only where something is missing. title: what they are, for people. Raises InputError where a picture
+    cannot be read or a feature is no finite number, VitquantError where they cannot be written.
     """
     kept = folder() / f"{digest}.npy"
     features = _read(kept, (len(files), width))
     if features is None:
-        _compute(kept, load, files, image_size, width, tell)
+        _compute(kept, load, files, image_size, width, title, tell)
         features = _read(kept, (len(files), width))
     if features is None:
         raise VitquantError(f"{kept} cannot be read again: check the disk, then try again.")
@@ -74,12 +83,14 @@ def _compute(
     files: Sequence[Path],
     image_size: int,
     width: int,
+    title: str,
     tell: Tell,
 ) -> None:
     """Append batch after batch to a file beside the one that is to be, which it becomes when it is whole."""
     partial = kept.with_suffix(".partial")
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.with_suffix(".txt").write_text(f"{title}\n", encoding="utf-8")
         with _appending(partial, (len(files), width)) as (out, done):
             tell(done)
             if done < len(files):

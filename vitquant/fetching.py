@@ -304,11 +304,10 @@ def _verified_model(name: str, progress: Progress) -> Rows:
 
 
 def _verified_file(file: Path, sha256: str) -> dict[str, object]:
-    known = first_use.noted().get(file.name)
-    first_use.note(file.name, sha256, file.stat().st_size, str(file))
-    compared = f"as it was when it was first here: its digest is the one noted on {known.at[:10]}"
-    said = compared if known else "whole, with nothing yet to compare it with: its digest is noted now"
-    return {"what": file.name, "is": f"{said}. Every tensor is there", "sha256": sha256}
+    is_hubs = file.parent == paths.hub_checkpoints_dir()
+    # Files of somebody's own may be called alike.
+    said = _compared(file.name if is_hubs else str(file), sha256, file.stat().st_size, str(file))
+    return {"what": file.name, "is": f"whole, and every tensor is there; its digest {said}", "sha256": sha256}
 
 
 def _verified_pictures(name: str, progress: Progress) -> dict[str, object]:
@@ -317,15 +316,22 @@ def _verified_pictures(name: str, progress: Progress) -> dict[str, object]:
         images.open_rgb(dataset.file(example))
         progress(done + 1, len(dataset.examples), "pictures decoded")
     digest = datasets.digest(dataset)
-    known = first_use.noted().get(f"{name}/val")
-    first_use.note(f"{name}/val", digest, len(dataset.examples), str(dataset.root))
-    compared = f"as they were when they were first here: their digest is the one noted on {known.at[:10]}"
-    said = compared if known else "whole, with nothing yet to compare them with: their digest is noted now"
+    said = _compared(f"{name}/val", digest, len(dataset.examples), str(dataset.root))
     return {
         "what": f"{len(dataset.examples):,} pictures of {name}",
-        "is": f"{said}. Each can be decoded",
+        "is": f"whole, and each can be decoded; their digest {said}",
         "sha256": digest,
     }
+
+
+def _compared(noted_as: str, sha256: str, size: int, origin: str) -> str:
+    """What comparing a digest with the noted one says; it is noted where there is none. Raises InputError where
+    it is another one."""
+    known = first_use.noted().get(noted_as)
+    first_use.note(noted_as, sha256, size, origin)
+    return (
+        f"is the one noted on {known.at[:10]}" if known else "had nothing to be compared with, and is noted now"
+    )
 
 
 def remove(name: str) -> int:
@@ -338,6 +344,7 @@ def remove(name: str) -> int:
         for folder in (target, target.with_name(f".{target.name}.partial")):
             taken += size_of(folder)
             _remove_folder(folder)
+        first_use.forget(f"{name}/val")  # another archive may follow
     for file in found:
         file.unlink(missing_ok=True)
     if not taken:

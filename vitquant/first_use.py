@@ -60,5 +60,15 @@ def note(name: str, sha256: str, size_bytes: int, origin: str) -> Noted:
     return now
 
 
+def forget(*names: str) -> None:
+    """Forget what was noted under these names: what comes next under them is somebody's own choice."""
+    if not set(names) & set(noted()):
+        return
+    with FileLock(f"{_file()}.lock"):
+        kept = {one: asdict(known) for one, known in noted().items() if one not in names}
+        with whole.written(_file()) as writing:
+            writing.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+
+
 def _file() -> Path:
     return paths.data_dir() / "fetched.json"

@@ -265,6 +265,7 @@ def _features(
             [files[place] for place in order],
             image_size,
             width,
+            f"what {of.model} makes of {end - start:,} pictures of {found.dataset.name}",
             lambda done: journal.progress(start + done, total, "features"),
         )
         return kept[np.argsort(order)]

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitquant import catalog, registry
+from vitquant import catalog, first_use, registry
 from vitquant.catalog import ModelSpec
 from vitquant.errors import InputError
 
@@ -85,6 +85,7 @@ def remove(name: str) -> None:
     vitquant made (below data/own/models): these are deleted. Raises InputError where there is none."""
     spec = catalog.models().get(name)
     registry.remove(registry.MODELS, name)
+    first_use.forget(*(spec.files if spec else ()))
     made_here = registry.folder(registry.MODELS).resolve()
     for file in spec.files if spec else ():
         if Path(file).resolve().is_relative_to(made_here):

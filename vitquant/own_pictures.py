@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock
 
-from vitquant import catalog, datasets, own_pictures_listing, own_pictures_zip, paths, registry, room
+from vitquant import catalog, datasets, first_use, own_pictures_listing, own_pictures_zip, paths, registry, room
 from vitquant.catalog import DatasetSpec
 from vitquant.datasets import Example
 from vitquant.errors import InputError, VitquantError
@@ -153,6 +153,7 @@ def remove(name: str) -> None:
                 raise InputError(f"{other.name} is made of the pictures of {name}: remove {other.name} first.")
     registry.remove(registry.DATASETS, name)
     own_pictures_listing.remove(name)
+    first_use.forget(f"{name}/val")
     if spec is not None and spec.root == str(copied):
         with _sentences(copied):
             shutil.rmtree(copied)

@@ -31,7 +31,9 @@ def runs(rows: Sequence[Row]) -> str:
 
 
 def run(details: Row) -> str:
-    lines = [f"run {details['id']}: {details['kind']}, {details['state']}. {details['message']}".rstrip()]
+    # While a run goes well its message says what is counted, which is nothing to read afterwards.
+    message = "" if details["state"] == "done" else f" {details['message']}".rstrip()
+    lines = [f"run {details['id']}: {details['kind']}, {details['state']}.{message}"]
     for part in ("request", "environment"):
         lines.append(f"\n{part}")
         lines.extend(f"  {name}: {_plain(value)}" for name, value in details[part].items())
@@ -145,19 +147,19 @@ def head(rows: Sequence[Row]) -> str:
     top1 = f"top-1 {fit['top1']:.2%} ({fit['top1_low']:.2%} to {fit['top1_high']:.2%})"
     if fit["held_out"]:
         worth = (
-            f"On {fit['n_heldout']:,} other pictures, which no head has seen, it has {top1}. They are a dataset "
-            f"of their own, {fit['held_out']}, to measure it on with `benchmark accuracy`."
+            f"On {fit['n_heldout']:,} other pictures, which no head has seen, it has {top1}. They are a "
+            f"dataset of their own, {fit['held_out']}, to measure it on with `benchmark accuracy`."
         )
     else:
         worth = (
-            f"On those {fit['n_heldout']:,} it had {top1}. `benchmark accuracy --model {fit['model']} --dataset "
-            f"{fit['dataset']}` measures it on pictures that it has not seen."
+            f"On those {fit['n_heldout']:,} it had {top1}. `benchmark accuracy --model {fit['model']} "
+            f"--dataset {fit['dataset']}` measures it on pictures that it has not seen."
         )
     return (
         f"{listing}\n\n{fit['model']}: a head for {fit['classes']:,} classes on the backbone of "
-        f"{fit['backbone']}, trained on {fit['n_train']:,} training pictures of {fit['dataset']}. Each strength "
-        f"was tried with {chosen['n_heldout']:,} of them held out; the one with the lowest cross-entropy there "
-        f"was taken, and the head trained on all. {worth}"
+        f"{fit['backbone']}, trained on {fit['n_train']:,} training pictures of {fit['dataset']}. Each "
+        f"strength was tried with {chosen['n_heldout']:,} of them held out; the one with the lowest "
+        f"cross-entropy there was taken, and the head trained on all. {worth}"
     )
 
 

@@ -13,6 +13,7 @@ from vitquant import (
     catalog,
     database,
     exports,
+    features,
     fetching,
     heads,
     inventory,
@@ -83,6 +84,8 @@ def remove(db: sqlite3.Connection, kind: str, key: str) -> str:
     place = paths.data_dir() / key
     taken = fetching.size_of(place)
     shutil.rmtree(place) if place.is_dir() else place.unlink()
+    if place.parent == features.folder():
+        place.with_suffix(".txt").unlink(missing_ok=True)
     return f"Removed {key}, which took {bytes_words(taken, MB)}."
 
 
@@ -160,8 +163,8 @@ def _of_run(db: sqlite3.Connection, run: Run) -> Piece:
         ).fetchone()
         answers += of_series
     on = run.request.get("dataset") or ""
-    variants = ", ".join(run.request["variants"])
-    title = f"run {run.id}: {run.kind} of {run.request['model']}, {variants}{' on ' + on if on else ''}"
+    what = ", ".join([run.request["model"], *run.request["variants"]])
+    title = f"run {run.id}: {run.kind} of {what}{' on ' + on if on else ''}"
     goes = "Forgets its figures" + (" and the answers that no other run rests on." if answers else ".")
     return Piece(RUNS, str(run.id), title, beside + row + answers, goes)
 
@@ -184,11 +187,12 @@ def _left() -> list[Piece]:
         if not place.is_dir():
             continue
         for entry in sorted(place.iterdir()):
-            if entry.name.endswith(".lock"):
+            if entry.name.endswith((".lock", ".txt")):
                 continue
             key = entry.relative_to(paths.data_dir()).as_posix()
+            title = features.title(entry) if place == features.folder() else key
             goes = "Deletes it; it comes again when it is needed."
-            found.append(Piece(LEFT, key, key, fetching.size_of(entry), goes))
+            found.append(Piece(LEFT, key, title, fetching.size_of(entry), goes))
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from vitquant import resident, shares, wording
 from vitquant.bits import SIMULATED, setting_title
 from vitquant.latency import NOISY
-from vitquant.units import MIB, bytes_words, seconds_words
+from vitquant.units import MB, MIB, bytes_words, seconds_words
 
 Row = Mapping[str, Any]
 
@@ -25,7 +25,7 @@ def models(rows: Sequence[Row]) -> str:
                 row["width"],
                 row["depth"],
                 row["weights"],
-                mib(row["download_bytes"]) if row["download_bytes"] else "none",
+                bytes_words(row["download_bytes"], MB) if row["download_bytes"] else "none",
                 "yes" if row["here"] else "no",
             ]
             for row in rows

@@ -11,6 +11,10 @@ from components import readonly
 from vitquant import paths, space
 from vitquant.errors import InputError, VitquantError
 from vitquant.inventory import Item
+from vitquant.units import MB, bytes_words
+
+UPLOAD_MB = 500
+"""What may be sent through the browser, a file."""
 
 _SAID = "data:said"
 _ERROR = "data:error"
@@ -22,10 +26,10 @@ def gb(count: int) -> str:
 
 
 def mb(count: int) -> str:
-    """Bytes in MB (10^6), or GB where they are many."""
+    """Bytes in MB (10^6), or GB where they are many; in bytes where they are few."""
     if not count:
         return "nothing"
-    return gb(count) if count >= 10**10 else f"{count / 1e6:,.{0 if count >= 10**7 else 1}f} MB"
+    return gb(count) if count >= 10**10 else bytes_words(count, MB)
 
 
 def short(place: Path) -> str:

@@ -14,8 +14,6 @@ from vitquant.errands import FetchRequest, VerifyRequest
 from vitquant.inventory import Item
 from vitquant.runs import Run
 
-UPLOAD_MB = 512
-
 _STATES = {
     "here": (":green-badge[:material/check: here]"),
     "partly": (":orange-badge[:material/downloading: partly here]"),
@@ -32,9 +30,11 @@ def show(db: sqlite3.Connection) -> None:
     st.caption(f"Free on the disk: {', '.join(free)}.")
     for title, kind in (("Pictures", inventory.DATASET), ("Models", inventory.MODEL)):
         st.subheader(title, anchor=False)
-        for item in items:
-            if item.kind == kind:
-                _item(item, verified.get(item.name), is_busy=item.name in busy)
+        of_kind = [item for item in items if item.kind == kind]
+        # One's own and what is here come before what could be fetched.
+        of_kind.sort(key=lambda item: (item.licence != inventory.OWN_LICENCE, item.state != "here"))
+        for item in of_kind:
+            _item(item, verified.get(item.name), is_busy=item.name in busy)
 
 
 def _newest_of_each(db: sqlite3.Connection) -> dict[str, Run]:
@@ -137,10 +137,11 @@ def _from_elsewhere(item: Item) -> None:
         args=(FetchRequest(name, files=(path.strip(),)),),
     )
     uploaded = st.file_uploader(
-        f"Or send {what} from the machine that you look at this with (up to {UPLOAD_MB} MB a file)",
+        f"Or send {what} from the machine that you look at this with",
+        help="Larger files: put them on the machine that the dashboard runs on, and say above where they are.",
         key=f"upload-{item.kind}-{name}",
         accept_multiple_files=item.kind == inventory.MODEL,
-        max_upload_size=UPLOAD_MB,
+        max_upload_size=act.UPLOAD_MB,
     )
     files = uploaded if isinstance(uploaded, list) else [uploaded] if uploaded else []
     st.button(

@@ -13,7 +13,6 @@ from vitquant import catalog, labels, runs, wording
 from vitquant.errands import PicturesRequest
 from vitquant.runs import Run
 
-UPLOAD_MB = 512
 LEAVE_OUT = -1
 
 _WHAT = """
@@ -47,7 +46,8 @@ def _added() -> None:
         return
     st.subheader("Added", anchor=False)
     for spec in own:
-        what = f"{spec.classes:,} classes" if spec.labelled else "without labels"
+        classes = "1 class" if spec.classes == 1 else f"{spec.classes:,} classes"
+        what = classes if spec.labelled else "without labels"
         st.markdown(f"- **{spec.title}** (`{spec.name}`): {spec.pictures:,} pictures, {what}, in `{spec.root}`")
     label = "Choose them under Pictures, on any page"
     st.page_link("pages/explorer.py", label=label, icon=":material/grid_view:")
@@ -68,7 +68,9 @@ def _ask() -> None:
             args=(name.strip(), path.strip(), table.strip(), copy),
         )
     with st.expander("Send a .zip from the machine that you look at this with", icon=":material/upload:"):
-        sent = st.file_uploader("A .zip of pictures", type=["zip"], key="own:zip", max_upload_size=UPLOAD_MB)
+        sent = st.file_uploader(
+            "A .zip of pictures", type=["zip"], key="own:zip", max_upload_size=act.UPLOAD_MB
+        )
         st.button(
             "Look through what I sent",
             disabled=sent is None or not name.strip(),
@@ -111,16 +113,17 @@ def _report(run: Run) -> None:
         st.success(f"Added as {report['name']}.", icon=":material/check:")
     classes = _choices(run.id, report)
     _left_out(report)
+    name = str(st.session_state.get("own:name", "")).strip() or request["name"]
     if not report["added"] and (classes or not report["problem"]):
         st.button(
-            f"Add as {request['name']}",
+            f"Add as {name}",
             type="primary",
             icon=":material/add:",
             key="own:add",
             on_click=queue.start,
             args=(
                 PicturesRequest(
-                    request["name"],
+                    name,
                     path=request["path"],
                     labels=request.get("labels"),
                     classes={**request.get("classes", {}), **classes},

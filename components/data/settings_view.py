@@ -42,10 +42,13 @@ def _setting(setting: Setting) -> None:
             st.error(str(error), icon=":material/error:")
             return
         said = {
-            "environment": f"`{setting.variable}` in the environment",
-            "file": "the file",
-            "usual": "nobody: this is as usual",
+            "environment": f"Set by `{setting.variable}` in the environment.",
+            "file": "Set in the file.",
+            "usual": "Not set.",
         }
         holds = setting.usual if chosen.value is None else f"`{chosen.value}`"
         st.markdown(f"**{setting.name}**: {holds}  \n{setting.meaning}")
-        st.caption(f"Said by {said[chosen.origin]}. In the file: `{setting.example}`; or `{setting.variable}`.")
+        st.caption(
+            f"{said[chosen.origin]} To change it: a line in the file, such as `{setting.example}`, or the "
+            f"variable `{setting.variable}`."
+        )
