@@ -13,7 +13,7 @@ from tests import drawn
 from tests.loopback import Fault, Site, serving
 from tests.test_prepare import contents, pack
 from vitquant import catalog, database, datasets, errands, fetching, jobs, paths, runs
-from vitquant.errands import FetchRequest, PicturesRequest, VerifyRequest
+from vitquant.errands import Errand, FetchRequest, ModelRequest, PicturesRequest, VerifyRequest
 from vitquant.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("data_dir")
@@ -118,7 +118,7 @@ def test_an_errand_that_stopped_is_shown_and_goes_on_in_the_terminal(site: Site)
     compared = cli("runs", "compare", str(failed.id), str(failed.id))
     assert (compared.returncode, compared.stderr.count("\n")) == (2, 1)
     done = cli("runs", "continue", str(failed.id))
-    assert done.returncode == 0 and "another archive than the official one" in done.stdout
+    assert done.returncode == 0 and "not the official archive" in done.stdout
 
 
 def test_a_name_that_cannot_be_fetched_is_refused_before_it_is_queued() -> None:
@@ -158,10 +158,57 @@ def test_an_archive_of_pictures_is_looked_through_and_then_added(tmp_path: Path)
 
 
 def test_a_folder_that_is_none_adds_nothing_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
     with database.opened() as db:
-        [found] = jobs.run_here(db, PicturesRequest("mine", path=str(tmp_path / "nowhere")))
-    assert not found["added"] and "There is no folder" in found["problem"]
+        [found] = jobs.run_here(db, PicturesRequest("mine", path=str(tmp_path / "empty")))
+    assert not found["added"] and found["problem"]
     assert "mine" not in catalog.datasets()
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (PicturesRequest("mine", path="/nowhere"), "There is nothing at /nowhere"),
+        (PicturesRequest("mine", path="/", labels="/nowhere.csv"), "path of the table of labels"),
+        (PicturesRequest("a/b", path="/", add=False), "a/b"),
+        (PicturesRequest("sample", path="/"), "is one of vitquant's own"),
+        (ModelRequest("mine", files=("/nowhere.pth",)), "There is nothing at /nowhere.pth"),
+        (ModelRequest("../mine", files=("/",)), "../mine"),
+        (VerifyRequest("dinov2_vitl14_lc"), "`python -m vitquant fetch dinov2_vitl14_lc` brings it"),
+        (VerifyRequest("tiny-imagnet"), "did you mean tiny-imagenet"),
+        (FetchRequest("tiny-imagenet", files=("/nowhere.zip",)), "There is no file /nowhere.zip"),
+        (FetchRequest("dinov2_vits14_lc", files=("/nowhere.pth",)), "is the two files"),
+    ],
+)
+def test_what_cannot_be_is_said_at_once_and_leaves_no_errand(request_: Errand, said: str) -> None:
+    with database.opened() as db:
+        for ask in (jobs.start, jobs.run_here):
+            with pytest.raises(InputError) as caught:
+                ask(db, request_)
+            assert said in str(caught.value)
+        assert runs.find(db, errands=True) == []
+
+
+def test_asked_for_again_an_errand_takes_the_place_of_one_that_failed(tmp_path: Path) -> None:
+    page = tmp_path / "page.pth"
+    page.write_text("<!DOCTYPE html>")
+    with database.opened() as db:
+        for _ in range(2):
+            with pytest.raises(InputError, match="it is a web page"):
+                jobs.run_here(db, ModelRequest("mine", files=(str(page),)))
+        page.with_name("other.pth").write_text("<!DOCTYPE html>")
+        with pytest.raises(InputError):
+            jobs.run_here(db, ModelRequest("mine", files=(str(page.with_name("other.pth")),)))
+        [left] = runs.find(db, errands=True)
+        assert left.state == "failed" and left.request["files"] == [str(page.with_name("other.pth"))]
+
+
+def test_the_terminal_says_by_its_exit_status_that_nothing_was_added(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = cli("add", "pictures", "mine", str(tmp_path / "empty"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.rstrip().endswith("Nothing was added.") and not done.stdout.strip()
+    assert cli("add", "pictures", "mine", str(tmp_path / "empty"), "--look").returncode == 0
 
 
 def cli(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -172,7 +219,7 @@ def cli(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 def test_the_terminal_fetches_verifies_and_removes(site: Site) -> None:
     done = cli("fetch", "tiny-imagenet", "--mirror", site.address)
-    assert done.returncode == 0 and "another archive than the official one" in done.stdout
+    assert done.returncode == 0 and "not the official archive" in done.stdout
     assert "each can be decoded" in cli("verify", "tiny-imagenet").stdout
     assert "Removed tiny-imagenet" in cli("remove", "tiny-imagenet").stdout
     refused = cli("remove", "tiny-imagenet")

@@ -56,7 +56,7 @@ def test_tiny_imagenet_comes_from_a_mirror_laid_out_with_its_own_digest_shown(
     )
     assert seen == {f"bytes of {fetching.ARCHIVE}", "pictures laid out"}
     assert row["sha256"] == sha256_of(archive)
-    assert row["digest"] == "another archive than the official one"
+    assert row["digest"].startswith("not the official archive")
     assert len(datasets.open_dataset("tiny-imagenet").examples) > 0
     here = item("tiny-imagenet")
     assert here.state == "here" and here.digests[0][1] == sha256_of(archive)

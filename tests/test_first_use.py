@@ -23,3 +23,11 @@ def test_others_are_not_touched_and_a_damaged_file_counts_as_empty() -> None:
     (paths.data_dir() / "fetched.json").write_text("{")
     assert first_use.noted() == {}
     assert first_use.check("a.pth", "3" * 64) is None
+
+
+def test_what_was_removed_may_come_back_as_something_else() -> None:
+    first_use.note("mine/val", "a" * 64, 3, "/pictures")
+    first_use.note("other/val", "c" * 64, 3, "/others")
+    first_use.forget("mine/val", "never noted")
+    assert first_use.note("mine/val", "b" * 64, 4, "/pictures").sha256 == "b" * 64
+    assert first_use.check("other/val", "c" * 64)

@@ -56,7 +56,9 @@ class Registered:
     def __init__(self) -> None:
         self.views: list[tuple[str, str, Sequence[Example]]] = []
 
-    def add_model(self, name: str, files: Sequence[Path], *, title: str, trained_on: str) -> None:
+    def add_model(
+        self, name: str, files: Sequence[Path], *, title: str, trained_on: str, timm_name: str | None
+    ) -> None:
         """An own model of the same form as the one whose backbone the first file is of."""
         width = torch.load(files[1], weights_only=True)["weight"].shape[1] // 5
         like = next(spec for spec in reversed(catalog.MODELS.values()) if spec.width == width)

@@ -109,7 +109,9 @@ def test_random_weights_are_the_same_every_time_and_answer_differently_to_differ
 
 
 def test_a_size_that_does_not_fit_the_patches_names_the_nearest() -> None:
-    with pytest.raises(InputError, match="70 or 84"):
+    with pytest.raises(InputError, match="14-pixel patches of dinov2_vits14_reg_lc: take 70 or 84"):
+        catalog.check_image_size(71, SMALL)
+    with pytest.raises(ValueError, match="do not fit patches of 14 pixels"):
         random(SMALL)(torch.zeros(1, 3, 70, 71))
 
 

@@ -124,7 +124,7 @@ def test_swapped_contents_have_another_digest(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_not_here_have_no_digest_but_a_way_to_come(cache: Path) -> None:
-    with pytest.raises(InputError, match=f"{NAMES[0]} and .*{NAMES[1]} is missing.*download"):
+    with pytest.raises(InputError, match=f"{NAMES[0]} and .*{NAMES[1]}.*python -m vitquant fetch"):
         weights.digest(weights.resolve(SMALL, "hub"), sha256_of)
 
 

@@ -295,7 +295,8 @@ def unknown(kind: str, name: str, known: Iterable[str], listing: str) -> InputEr
     """The error for a name that nothing has: says what is near, and where the names are listed."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}."
+    listed = f"there are {', '.join(known)}." if known else "there is none."
+    hint = f"did you mean {' or '.join(near)}?" if near else listed
     return InputError(f"There is no {kind} called {name!r}: {hint} ({listing} lists them.)")
 
 

@@ -164,7 +164,7 @@ class ModelRequest(Errand):
 
 def _check_there(path: Path, what: str) -> None:
     if not path.exists():
-        raise InputError(f"There is no {what} at {path}: check the path.")
+        raise InputError(f"There is nothing at {path}: check the path of the {what}.")
 
 
 KINDS: dict[str, type] = {

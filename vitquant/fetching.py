@@ -258,7 +258,7 @@ def check_is_here(name: str) -> None:
     """InputError where nothing of that name is here that could be verified."""
     if name in catalog.datasets() and datasets.is_here(name):
         return
-    known = [*catalog.datasets(), *catalog.models()]
+    known = list(dict.fromkeys([*catalog.datasets(), *catalog.models()]))
     if name not in known:
         raise catalog.unknown("model or dataset", name, known, "python -m vitquant here")
     if name in catalog.models() and weights.is_here(weights.resolve(name)):

@@ -101,8 +101,8 @@ SETTINGS: dict[str, Setting] = {
         Setting(
             "read_only",
             "VITQUANT_READONLY",
-            "Whether the dashboard only shows what was measured, and nobody can start, fetch or remove anything "
-            "in it. (The terminal can.)",
+            "Whether the dashboard only shows what was measured, and nobody can start, fetch or remove "
+            "anything in it. (The terminal can.)",
             "false",
             "read_only = true",
             _yes,

@@ -107,6 +107,9 @@ def remove_named(name: str) -> str:
         own_models.remove(name)
         gone = "The head that was trained here is deleted; files" if spec.trained_on else "Files"
         return f"{name} is no longer a model here. {gone} of yours are where they were."
+    if name not in fetching.fetchable() and name not in catalog.MODELS:
+        known = [item.name for item in inventory.items() if item.can_be_removed]
+        raise catalog.unknown("model or dataset to remove", name, known, "python -m vitquant here")
     using = used_by(name)
     taken = fetching.remove(name)
     return f"Removed {name}, which took {bytes_words(taken, MB)}.{using and f' {using}'}"

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 from streamlit.testing.v1 import AppTest
 
 from tests import drawn
@@ -39,7 +41,7 @@ def test_everything_there_is_is_listed_with_its_source_and_licence() -> None:
     said = text_of(at)
     for words in (
         "Tiny-ImageNet, validation",
-        "248 MB to fetch",
+        "248.1 MB to fetch",
         "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
         "DINOv2 ViT-g/14 with registers",
         "about 4,577 MB to fetch",
@@ -61,14 +63,16 @@ def test_a_click_fetches_and_the_button_waits_meanwhile() -> None:
     assert not at.button(key=f"fetch-model-{SMALL}").disabled
 
 
-def test_a_mirror_and_a_brought_file_are_taken() -> None:
+def test_a_mirror_and_a_brought_file_are_taken(tmp_path: Path) -> None:
     at = view()
+    brought = tmp_path / "tiny.zip"
+    brought.write_bytes(b"")
     at.text_input(key=f"mirror-model-{SMALL}").set_value("https://mirror.example/files").run()
     at.button(key=f"mirrored-model-{SMALL}").click().run()
     assert queued()[0].request["mirror"] == "https://mirror.example/files"
-    at.text_input(key="path-dataset-tiny-imagenet").set_value("/media/stick/tiny.zip").run()
+    at.text_input(key="path-dataset-tiny-imagenet").set_value(str(brought)).run()
     at.button(key="brought-dataset-tiny-imagenet").click().run()
-    assert queued()[0].request["files"] == ["/media/stick/tiny.zip"]
+    assert queued()[0].request["files"] == [str(brought)]
 
 
 def test_a_download_under_way_shows_how_far_it_is() -> None:
@@ -168,14 +172,18 @@ def carry_out(run: Run) -> None:
     jobs.carry_out_queued(run.id)
 
 
-def test_a_model_and_a_head_are_asked_for(pictures: Path) -> None:
+def test_a_model_and_a_head_are_asked_for(pictures: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "backbone.pth", tmp_path / "head.pth"]
+    for file in files:
+        file.write_bytes(b"")
     at = view("models")
     at.text_input(key="model:name").set_value("mine")
-    at.text_area(key="model:files").set_value("/a/backbone.pth\n\n/a/head.pth").run()
+    at.text_area(key="model:files").set_value("\n\n".join(map(str, files))).run()
     [add] = [button for button in at.button if button.label == "Add it"]
     add.click().run()
-    assert queued()[0].request["files"] == ["/a/backbone.pth", "/a/head.pth"]
-    with pytest.raises(InputError, match="cannot be read"):
+    assert queued()[0].request["files"] == [str(file) for file in files]
+    assert queued()[0].request["timm"] is None
+    with pytest.raises(InputError, match="cut short"):
         carry_out(queued()[0])
     assert "has failed" in text_of(view("models")) and "mine" not in catalog.models()
     at.selectbox(key="head:model").select(SMALL).run()
@@ -186,6 +194,23 @@ def test_a_model_and_a_head_are_asked_for(pictures: Path) -> None:
     assert [str(one.value) for one in at.error]
     with database.opened() as db:
         assert runs.find(db, states=("queued",)) == []
+
+
+def test_one_of_timms_is_added_by_its_name_and_served_at_its_own_sizes(tmp_path: Path) -> None:
+    model = timm.create_model("test_vit", num_classes=1000)
+    torch.save(model.state_dict(), tmp_path / "test_vit.pth")
+    at = view("models")
+    at.text_input(key="model:name").set_value("mine")
+    at.text_input(key="model:timm").set_value("test_vit")
+    at.text_area(key="model:files").set_value(str(tmp_path / "test_vit.pth")).run()
+    [add] = [button for button in at.button if button.label == "Add it"]
+    add.click().run()
+    carry_out(queued()[0])
+    assert "timm's test_vit" in text_of(view("models"))
+    page = visit("benchmark", model="mine")
+    [size] = [box for box in page.selectbox if box.label == "Image size"]
+    assert size.options == ["64 × 64 pixels", "160 × 160 pixels", "224 × 224 pixels"]
+    assert size.value == 160
 
 
 def test_a_trained_head_says_what_it_is_worth() -> None:
