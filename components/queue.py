@@ -259,7 +259,7 @@ def _progress(run: Run) -> str:
 def _stopped(run: Run) -> None:
     with st.container(key=f"run-{run.id}"):
         words, buttons = st.columns([5, 2], vertical_alignment="center")
-        far = f", {run.done / run.total:.0%} done" if run.total else ""
+        far = f", {run.done / run.total:.0%} done" if run.done and run.total else ""
         state = "has failed" if run.state == "failed" else f"is {run.state}"
         words.markdown(f"{_name(run)} {state}{far}")
         if run.message:

@@ -474,3 +474,19 @@ def test_the_terminal_refuses_nonsense_with_a_sentence(
 ) -> None:
     refused = vitquant("budget", *words, status=2).stderr
     assert all(part in refused for part in said)
+
+
+def test_a_model_that_does_not_take_the_size_stands_at_its_own(
+    monkeypatch: pytest.MonkeyPatch, data_dir: Path
+) -> None:
+    small = replace(catalog.model("sample"), name="mine", patch_size=16, pretraining_size=64, family="timm")
+    both = {"sample": catalog.MODELS["sample"], "mine": small}
+    monkeypatch.setattr(catalog, "models", lambda removed=False: both)
+    with database.opened() as db:
+        found = {one.model: one for one in candidates.find(db, "sample", 70, None)}
+        assert (found["sample"].image_size, found["sample"].is_at_another_size) == (70, False)
+        assert (found["mine"].image_size, found["mine"].is_at_another_size) == (64, True)
+        assert found["mine"].label.endswith("(64 px)")
+    candidates.check_image_size(64)
+    with pytest.raises(InputError, match="Image size 71 does not fit"):
+        candidates.check_image_size(71)

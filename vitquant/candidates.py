@@ -72,7 +72,7 @@ def check_image_size(size: int) -> None:
     """InputError unless some model takes pictures of so many pixels."""
     known = catalog.models()
     if not any(size > 0 and size % spec.patch_size == 0 for spec in known.values()):
-        catalog.check_image_size(size, catalog.DEFAULT_MODEL)
+        catalog.check_image_size(size, next(iter(known)))
 
 
 def find(db: sqlite3.Connection, dataset: str, image_size: int, dataset_digest: str | None) -> list[Candidate]:

@@ -382,8 +382,9 @@ def budget_command(options: argparse.Namespace) -> None:
             )
         print(
             f"\n{sentences}\n"
-            f"Accuracy on {subject.dataset} at {edge} × {edge} pixels; time for one such picture, on the "
-            f"machine where it was measured. {budget.WHAT_DISK_IS} {budget.WHAT_MEMORY_IS}."
+            f"Accuracy on {subject.dataset} at {edge} × {edge} pixels, unless another size is said, and time "
+            f"for one such picture, on the machine where it was measured. {budget.WHAT_DISK_IS} "
+            f"{budget.WHAT_MEMORY_IS}."
         )
 
 

@@ -301,7 +301,7 @@ def _budget_cells(row: Row, unit: int) -> list[object]:
         *(["random weights"] if any(origin["random_weights"] for origin in origins) else []),
     ]
     return [
-        row["model"],
+        f"{row['model']} ({row['image_size']} px)" if row["is_at_another_size"] else row["model"],
         row["weights"],
         row["variant"],
         f"{accuracy['top1']:.2%}" if accuracy else "-",

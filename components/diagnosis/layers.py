@@ -117,8 +117,8 @@ def _what_the_map_says(whole: Row, cost: Cost, direction: str, variant: str) -> 
     found = sensitivity_charts.whole_value(whole, cost)
     all_of_it = "" if found is None else f" All of {variant} together: {cost.form.format(found)}."
     return (
-        f"Each cell: {cost.axis}, on {whole['n']:,} pictures. {meaning} The head lies beneath the blocks whose "
-        f"class tokens it reads.{all_of_it} A click on a layer shows why."
+        f"Each cell: {cost.axis}, on {whole['n']:,} pictures. {meaning} The head lies beneath the blocks "
+        f"that it reads.{all_of_it} A click on a layer shows why."
     )
 
 

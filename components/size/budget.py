@@ -37,7 +37,7 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
         st.markdown("\n\n".join(budget.answer_sentences(judged, asked, unit)))
         st.caption(
             f"All models and variants, by what they recognise of {catalog.dataset(subject.dataset).title} at "
-            f"{subject.image_size} × {subject.image_size} pixels. "
+            f"{subject.image_size} × {subject.image_size} pixels{_others_sizes(found)}. "
             f"{' '.join(_what_figures_mean(found, unit))}"
         )
     fitting, unknown, too_much = (
@@ -49,6 +49,12 @@ def show(db: sqlite3.Connection, chosen: Choices) -> None:
     _not_measured(db, chosen, judged)
     _too_much(too_much, asked, unit, unfolded=not fitting)
     _measured_on(found)
+
+
+def _others_sizes(found: Sequence[Candidate]) -> str:
+    """That some models are at another size than was asked for."""
+    is_any = any(one.is_at_another_size for one in found)
+    return ", or, where a model's patches do not fit that, at the size that is named with it" if is_any else ""
 
 
 def _what_figures_mean(found: Sequence[Candidate], unit: int) -> list[str]:
