@@ -26,8 +26,8 @@ WHAT_DISK_IS = (
     "takes two bytes."
 )
 WHAT_MEMORY_IS = (
-    "Memory is what a variant adds, at its peak and with one picture of 70 × 70, to a process that has torch "
-    "and timm ready"
+    "Memory is what a variant adds, at its peak and with one picture of the model's usual size, to a process "
+    "that has torch and timm ready"
 )
 
 DISK, MEMORY, LATENCY = "disk", "memory", "latency"

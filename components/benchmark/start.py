@@ -7,7 +7,7 @@ import streamlit as st
 
 from components import choices, queue, readonly
 from components.choices import Choices
-from vitquant import latency, machine
+from vitquant import catalog, latency, machine
 from vitquant.errors import InputError
 from vitquant.measurements import AccuracyRequest, LatencyRequest, ProfileRequest, SizeRequest
 from vitquant.request import Request
@@ -95,13 +95,15 @@ def _accuracy(chosen: Choices, variants: tuple[str, ...]) -> Request:
 
 def _latency(chosen: Choices, variants: tuple[str, ...]) -> Request:
     left, right = st.columns(2)
+    spec = catalog.model(chosen.subject.model)
+    edge = spec.usual_image_size
     shapes = left.text_input(
         "Shapes",
-        value=", ".join(map(str, latency.SAMPLE_SHAPES)),
-        help="Pictures in a batch × their edge in pixels (a multiple of 14), separated by commas: 8x70 is a "
-        "batch of eight pictures of 70 × 70. Several batch or image sizes make a sweep. The notebook's: "
-        f"{', '.join(map(str, latency.NOTEBOOK_SHAPES))}.",
-        key="shapes-of-latency",
+        value=f"1x{edge}, 8x{edge}",
+        help=f"Pictures in a batch × their edge in pixels (a multiple of {spec.patch_size}), separated by "
+        f"commas: 8x{edge} is a batch of eight pictures of {edge} × {edge}. Several batch or image sizes make "
+        f"a sweep. The notebook's: {', '.join(map(str, latency.NOTEBOOK_SHAPES))}.",
+        key=f"shapes-of-latency-{edge}",
     )
     cores = machine.default_threads()
     threads = right.text_input(
@@ -123,8 +125,12 @@ def _latency(chosen: Choices, variants: tuple[str, ...]) -> Request:
 
 def _profile(chosen: Choices, variants: tuple[str, ...]) -> Request:
     left, right = st.columns(2)
+    edge = catalog.model(chosen.subject.model).usual_image_size
     text = left.text_input(
-        "Shape", value="1x70", help="Pictures in the batch × their edge in pixels.", key="shape-of-profile"
+        "Shape",
+        value=f"1x{edge}",
+        help="Pictures in the batch × their edge in pixels.",
+        key=f"shape-of-profile-{edge}",
     )
     cores = machine.default_threads()
     threads = right.number_input(

@@ -96,6 +96,7 @@ def _head() -> None:
                 name=name,
                 backbone=backbone or None,
                 pictures=int(pictures),
+                image_size=catalog.model(model).usual_image_size,
             ),
         ),
     )

@@ -91,7 +91,7 @@ def test_every_kind_of_run_is_started_from_the_form(plan: accuracy.Plan) -> None
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("shapes-of-latency", "1x71", "70 or 84"),
+        ("shapes-of-latency-70", "1x71", "70 or 84"),
         ("threads-of-latency", "0", "threads cannot be"),
         ("threads-of-latency", "two", "threads cannot be"),
     ],

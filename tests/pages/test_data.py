@@ -211,6 +211,8 @@ def test_one_of_timms_is_added_by_its_name_and_served_at_its_own_sizes(tmp_path:
     [size] = [box for box in page.selectbox if box.label == "Image size"]
     assert size.options == ["64 × 64 pixels", "160 × 160 pixels", "224 × 224 pixels"]
     assert size.value == 160
+    page = visit("benchmark", model="mine", view="latency")
+    assert page.text_input(key="shapes-of-latency-160").value == "1x160, 8x160"
 
 
 def test_a_trained_head_says_what_it_is_worth() -> None:
