@@ -18,6 +18,9 @@ from tests.test_cli import answer
 from vitquant import (
     catalog,
     follow,
+    head_training,
+    heads,
+    inventory,
     latency,
     layers,
     machine,
@@ -34,6 +37,7 @@ from vitquant import (
 )
 from vitquant.cure import Cure
 from vitquant.errors import InputError
+from vitquant.weights import Weights
 
 TINY = "test_vit"
 """timm's own for tests: 64 channels, 6 blocks, patches of 16 pixels, pictures of 160 and not as ImageNet's."""
@@ -257,14 +261,6 @@ WRONG: dict[str, tuple[Callable[[State], State], str]] = {
         lambda s: s | {"cls_token": torch.zeros(1, 1, 192)},
         "cannot be timm's test_vit: the tensor 'cls_token' has the shape (1, 1, 192), not (1, 1, 64)",
     ),
-    "other classes": (
-        lambda s: s | {"head.weight": torch.zeros(21_843, 64), "head.bias": torch.zeros(21_843)},
-        "has 21,843 classes: only ImageNet's 1000",
-    ),
-    "no head": (
-        lambda s: {name: t for name, t in s.items() if not name.startswith("head.")},
-        "is a backbone without a head",
-    ),
     "a head alone": (lambda s: {"head.weight": s["head.weight"]}, "holds a head alone"),
     "no transformer": (
         lambda s: {"fc.weight": torch.zeros(3, 3)},
@@ -287,6 +283,38 @@ def test_a_file_that_is_not_this_model_is_refused(
         own_models.add("mine", [tmp_path / "wrong.safetensors"], timm_name=TINY)
     assert said in str(caught.value)
     assert not registry.entries(registry.MODELS)
+
+
+BACKBONES: dict[str, Callable[[State], State]] = {
+    "without a head": lambda s: {name: t for name, t in s.items() if not name.startswith("head.")},
+    "of other classes": lambda s: s | {"head.weight": torch.zeros(10, 64), "head.bias": torch.zeros(10)},
+}
+
+
+@pytest.mark.parametrize("change", BACKBONES.values(), ids=list(BACKBONES))
+def test_without_imagenets_head_it_is_a_backbone_to_train_one_on(
+    data_dir: Path, tmp_path: Path, state: State, change: Callable[[State], State]
+) -> None:
+    save_file(change(dict(state)), tmp_path / "backbone.safetensors")
+    spec = own_models.add("mine", [tmp_path / "backbone.safetensors"], timm_name=TINY)
+    assert not spec.has_head and spec.head_parameters == 0
+    assert "mine" not in catalog.models() and "mine" in catalog.models(backbones=True)
+    with pytest.raises(InputError, match=r"backbone alone.*head train NAME --model mine --dataset D"):
+        weights.resolve("mine")
+    assert [item.name for item in inventory.items() if item.can_be_removed] == ["mine"]
+    features = head_training.load(heads.backbone("mine", ""))(inputs_of(160))
+    whole = models.load(Weights("mine", "own", (tmp_path / "backbone.safetensors",)))
+    assert features.shape == (2, 64)
+    assert torch.equal(features, whole.head_norm(last_class_tokens(whole, inputs_of(160))))
+    own_models.remove("mine")
+    assert "mine" not in catalog.models(backbones=True)
+
+
+def last_class_tokens(model: vit.Classifier, inputs: torch.Tensor) -> torch.Tensor:
+    tokens = model.embed(inputs)
+    for block in model.blocks:
+        tokens = block(tokens)
+    return tokens[:, 0]
 
 
 def test_without_its_name_the_file_asks_for_it(file: Path) -> None:
@@ -328,8 +356,14 @@ def test_all_recipes_and_measurements_take_it(data_dir: Path, file: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_head_is_trained_on_its_backbone(data_dir: Path, file: Path) -> None:
-    answer("add", "model", "mine", file, "--timm", TINY, "--json")
+@pytest.mark.parametrize("has_head", [True, False])
+def test_a_head_is_trained_on_its_backbone(
+    data_dir: Path, tmp_path: Path, state: State, has_head: bool
+) -> None:
+    change = (lambda whole: whole) if has_head else BACKBONES["of other classes"]
+    save_file(change(dict(state)), tmp_path / "mine.safetensors")
+    [added] = answer("add", "model", "mine", tmp_path / "mine.safetensors", "--timm", TINY, "--json")
+    assert added["has_head"] is has_head
     fit, *_ = answer("head", "train", "known", "--model", "mine", "--dataset", "sample", "--json")
     assert fit["backbone"] == "mine"
     assert catalog.model("known").timm_name == TINY

@@ -65,6 +65,7 @@ class ModelSpec:
     planted: Outliers | None = None
     files: tuple[str, ...] = ()  # of an own model: the paths of its checkpoints
     trained_on: str | None = None  # of an own model: the dataset that its head was trained on here
+    has_head: bool = True  # else it is a backbone alone, to train a head on: it gives no answers
     removed_at: str | None = None  # of an own model that was removed: what was measured stays
 
     @property
@@ -248,11 +249,15 @@ DATASETS: dict[str, DatasetSpec] = {
 }
 
 
-def models(*, removed: bool = False) -> dict[str, ModelSpec]:
+def models(*, removed: bool = False, backbones: bool = False) -> dict[str, ModelSpec]:
     """Every model there is by its name: vitquant's, then those that were added; with removed, also those that
-    were added and removed."""
+    were added and removed, and with backbones, those that have no head."""
     own = _from_entries(ModelSpec, registry.MODELS)
-    return MODELS | {name: spec for name, spec in own.items() if removed or not spec.removed_at}
+    return MODELS | {
+        name: spec
+        for name, spec in own.items()
+        if (removed or not spec.removed_at) and (backbones or spec.has_head)
+    }
 
 
 def datasets(*, removed: bool = False) -> dict[str, DatasetSpec]:
@@ -264,7 +269,7 @@ def datasets(*, removed: bool = False) -> dict[str, DatasetSpec]:
 
 def model(name: str) -> ModelSpec:
     """The model of that name, a removed one too; InputError, with the nearest names, where there is none."""
-    return _look_up(models(removed=True), name, "model", "python -m vitquant models")
+    return _look_up(models(removed=True, backbones=True), name, "model", "python -m vitquant models")
 
 
 def dataset(name: str) -> DatasetSpec:

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -24,6 +24,8 @@ OWN_TYPES = ("float32", "float16", "bfloat16")
 """The types of numbers that somebody's own files may have; all become float32."""
 
 Shape = tuple[int, ...]
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,11 @@ def gather(files: Sequence[Path]) -> Held:
     return held
 
 
+def without_head(of: Mapping[str, Found]) -> dict[str, Found]:
+    """The same by name, without the head's."""
+    return {name: one for name, one in of.items() if not name.startswith(HEAD)}
+
+
 def check(held: Held, shapes: Mapping[str, Shape], what: str) -> None:
     """Raise InputError unless these are exactly the tensors of the model, all of them finite.
 
@@ -88,8 +95,11 @@ def check(held: Held, shapes: Mapping[str, Shape], what: str) -> None:
 
 def read_own(files: Sequence[Path], shapes: Mapping[str, Shape], what: str) -> dict[str, torch.Tensor]:
     """The tensors of a model from somebody's own files, by their names in shapes: float32, finite, in memory of
-    their own. Raises InputError as gather and check do."""
+    their own. Where shapes have no head, one in the files is passed over. Raises InputError as gather and check
+    do."""
     held = gather(files)
+    if not any(name.startswith(HEAD) for name in shapes):
+        held = without_head(held)
     _check_names(held, shapes, what)
     found = {}
     for name in shapes:

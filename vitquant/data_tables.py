@@ -89,7 +89,13 @@ def _some(group: Mapping[str, Any]) -> str:
 def model(rows: Sequence[Row]) -> str:
     [row] = rows
     files = " and ".join(row["files"])
-    return f"Added {row['model']}: {row['title']}, {row['parameters']:,} parameters, from {files}."
+    said = f"Added {row['model']}: {row['title']}, {row['parameters']:,} parameters, from {files}."
+    if row["has_head"]:
+        return said
+    return (
+        f"{said} It has no head of ImageNet's 1000 classes: train one for your pictures with `head train NAME "
+        f"--model {row['model']} --dataset D`."
+    )
 
 
 def settings(found: Row) -> str:

@@ -159,7 +159,7 @@ class ModelRequest(Errand):
         files = [Path(file) for file in self.files]
         spec = own_models.add(self.name, files, title=self.title or None, timm_name=self.timm)
         found = {"model": spec.name, "title": spec.title, "parameters": spec.parameters}
-        return [{**found, "files": list(spec.files)}]
+        return [{**found, "files": list(spec.files), "has_head": spec.has_head}]
 
 
 def _check_there(path: Path, what: str) -> None:

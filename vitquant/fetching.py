@@ -258,10 +258,11 @@ def check_is_here(name: str) -> None:
     """InputError where nothing of that name is here that could be verified."""
     if name in catalog.datasets() and datasets.is_here(name):
         return
-    known = list(dict.fromkeys([*catalog.datasets(), *catalog.models()]))
+    of_models = catalog.models(backbones=True)
+    known = list(dict.fromkeys([*catalog.datasets(), *of_models]))
     if name not in known:
         raise catalog.unknown("model or dataset", name, known, "python -m vitquant here")
-    if name in catalog.models() and weights.is_here(weights.resolve(name)):
+    if name in of_models and weights.is_here(weights.resolve(name, backbone_alone=True)):
         return
     remedy = (
         f"`python -m vitquant fetch {name}` brings it here" if name in fetchable() else "put its files back"
@@ -280,13 +281,13 @@ def verify(name: str, progress: Progress) -> Rows:
     rows: Rows = []
     if name in catalog.datasets():
         rows.append(_verified_pictures(name, progress))
-    if name in catalog.models() or not rows:
+    if name in catalog.models(backbones=True) or not rows:
         rows += _verified_model(name, progress)
     return rows
 
 
 def _verified_model(name: str, progress: Progress) -> Rows:
-    source = weights.resolve(name)
+    source = weights.resolve(name, backbone_alone=True)
     digests: dict[Path, str] = {}
 
     def digest_of(file: Path) -> str:

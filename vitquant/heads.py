@@ -78,7 +78,7 @@ def backbone(model: str, source: str, file: str | None = None) -> Backbone:
     """The backbone that a head is to be trained on. source: as weights.resolve takes it; file: a backbone's
     checkpoint, taken instead. Raises InputError where it is not here, or has not DINOv2's form."""
     spec = catalog.model(catalog.TWINS.get(model, model))  # the same function, without what was planted
-    if spec.head_parameters != len(labels.CLASSES) * (spec.head_segments * spec.width + 1):
+    if spec.has_head and spec.head_parameters != len(labels.CLASSES) * (spec.head_segments * spec.width + 1):
         raise InputError(
             f"{model} has no backbone that a head can be trained on: take a DINOv2 model or a sample."
         )
@@ -88,7 +88,7 @@ def backbone(model: str, source: str, file: str | None = None) -> Backbone:
         there = Path(os.path.abspath(os.path.expanduser(source))) / spec.backbone_file
         if there.is_file():
             return Backbone(spec.name, _of_file(spec, there))
-    found = weights.resolve(spec.name, source)
+    found = weights.resolve(spec.name, source, backbone_alone=True)
     if source == "hub" and not found.files[0].is_file():
         raise InputError(
             f"The backbone of {model} is not here ({found.files[0]} is missing): `python -m vitquant predict` "

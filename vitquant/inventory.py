@@ -62,7 +62,7 @@ def items() -> list[Item]:
     """Everything there is, the datasets first."""
     return [
         *(_dataset(spec) for spec in catalog.datasets().values()),
-        *(_model(spec) for spec in catalog.models().values()),
+        *(_model(spec) for spec in catalog.models(backbones=True).values()),
     ]
 
 
@@ -140,9 +140,11 @@ def _tiny_imagenet(spec: DatasetSpec) -> Item:
 
 def _model(spec: ModelSpec) -> Item:
     facts = {"parameters": f"{spec.parameters:,}"}
+    if not spec.has_head:
+        facts["to be used for"] = "training a head on it: it is a backbone alone"
     if spec.home == "hub":
         return _hub_model(spec, facts)
-    files = weights.resolve(spec.name).files
+    files = weights.resolve(spec.name, backbone_alone=True).files
     if spec.home == "bundled":
         return Item(
             name=spec.name,

@@ -41,7 +41,8 @@ def new(spec: ModelSpec) -> Classifier:
 def load(weights: Weights) -> Classifier:
     """The model with its weights: float32, in evaluation mode, gradients off.
 
-    Raises InputError, naming file and tensor, where the weights are not there or not this model's.
+    Where the model has no head, its head is zero. Raises InputError, naming file and tensor, where the weights
+    are not there or not this model's.
     """
     spec = catalog.model(weights.model)
     with torch.device("meta"):  # shapes only: no memory taken, no time lost on values soon replaced
@@ -53,7 +54,9 @@ def load(weights: Weights) -> Classifier:
     if weights.source == "random":
         tensors = {name: random_tensor(name, shape) for name, shape in shapes.items()}
     elif weights.source == "own":
-        tensors = checkpoints.read_own(weights.files, shapes, spec.name)
+        wanted = shapes if spec.has_head else checkpoints.without_head(shapes)
+        zeros = {name: torch.zeros(shape) for name, shape in shapes.items() if name not in wanted}
+        tensors = checkpoints.read_own(weights.files, wanted, spec.name) | zeros
     else:
         tensors = checkpoints.read(spec, weights.files, shapes)
     model.load_state_dict({names[name]: tensor for name, tensor in tensors.items()}, assign=True)

@@ -39,7 +39,8 @@ class Found:
 
 
 def look_at(files: Sequence[Path], timm_name: str | None = None) -> Found:
-    """What model these files hold, every tensor of theirs checked.
+    """What model these files hold, every tensor of theirs checked. One of timm's without a head of ImageNet's
+    classes is a backbone alone.
 
     files: a backbone and its head in either order, or one file with the whole model. timm_name: which of timm's
     ViTs it is, as timm.create_model takes it; None: one of DINOv2's, which shows in the shapes. Imports torch.
@@ -53,7 +54,10 @@ def look_at(files: Sequence[Path], timm_name: str | None = None) -> Found:
     paths = [Path(os.path.abspath(file.expanduser())) for file in files]
     held = checkpoints.gather(paths)
     spec = _timm(held, timm_name) if timm_name else _dinov2(held)
-    checkpoints.check(held, models.checkpoint_shapes(spec), spec.title)
+    shapes = models.checkpoint_shapes(spec)
+    if not spec.has_head:
+        held, shapes = checkpoints.without_head(held), checkpoints.without_head(shapes)
+    checkpoints.check(held, shapes, spec.title)
     return Found(spec)
 
 
@@ -83,7 +87,7 @@ def add(
 def remove(name: str) -> None:
     """Take a model of one's own away; what was measured of it stays. Its files stay too, but for those that
     vitquant made (below data/own/models): these are deleted. Raises InputError where there is none."""
-    spec = catalog.models().get(name)
+    spec = catalog.models(backbones=True).get(name)
     registry.remove(registry.MODELS, name)
     first_use.forget(*(spec.files if spec else ()))
     made_here = registry.folder(registry.MODELS).resolve()
@@ -128,13 +132,6 @@ def _timm(held: "Held", timm_name: str) -> ModelSpec:
     like = timm_models.look_up(timm_name)
     shapes, files = _shapes(held), _files(held)
     _check_backbone(files, shapes)
-    if HEAD[0] not in shapes:
-        raise InputError(
-            f"{files} is a backbone without a head, and a backbone alone names no classes: take a checkpoint "
-            "with a head of ImageNet's 1000 classes."
-        )
-    if (classes := shapes[HEAD[0]][0]) != 1000:
-        raise InputError(f"The head in {files} has {classes:,} classes: only ImageNet's 1000 can be served.")
     positions = shapes.get("pos_embed", (1, 0, 0))[1] - like.has_prefix_positions * (1 + like.registers)
     is_square = positions > 0 and math.isqrt(positions) ** 2 == positions
     spec = ModelSpec(
@@ -157,10 +154,12 @@ def _timm(held: "Held", timm_name: str) -> ModelSpec:
         std=like.std,
         files=_in_order(held),
         stored_as=_stored_as(held),
+        has_head=shapes.get(HEAD[0], (0,))[0] == 1000,
     )
     counts = {name: math.prod(shape) for name, shape in models.checkpoint_shapes(spec).items()}
     of_head = sum(counts[name] for name in HEAD)
-    return replace(spec, backbone_parameters=sum(counts.values()) - of_head, head_parameters=of_head)
+    of_backbone = sum(counts.values()) - of_head
+    return replace(spec, backbone_parameters=of_backbone, head_parameters=of_head if spec.has_head else 0)
 
 
 def _shapes(held: "Held") -> dict[str, tuple[int, ...]]:
@@ -174,7 +173,7 @@ def _files(held: "Held") -> str:
 
 def _in_order(held: "Held") -> tuple[str, ...]:
     """The paths of the files: the backbone's first, one that holds both once."""
-    return tuple(dict.fromkeys(str(held[name].file) for name in ("cls_token", HEAD[0])))
+    return tuple(dict.fromkeys(str(held[name].file) for name in ("cls_token", HEAD[0]) if name in held))
 
 
 def _check_backbone(files: str, shapes: dict[str, tuple[int, ...]]) -> None:

@@ -36,11 +36,11 @@ class Weights:
         return str(self.files[0].parent) if self.source == "folder" else self.source
 
 
-def resolve(model: str, source: str | None = None) -> Weights:
+def resolve(model: str, source: str | None = None, *, backbone_alone: bool = False) -> Weights:
     """The weights that "hub", "bundled", "own", "random" or a folder's path names; None: the model's own.
 
-    Those of the hub may still be to fetch. Raises InputError for an unknown model, a source that the model
-    does not have, or a folder without the two files.
+    Those of the hub may still be to fetch. backbone_alone: whether a model without a head will do. Raises
+    InputError for an unknown model, a source that the model does not have, or a folder without the two files.
     """
     spec = catalog.model(model)
     source = source or spec.home
@@ -51,6 +51,11 @@ def resolve(model: str, source: str | None = None) -> Weights:
             f"{model} has no weights {source!r}: its own are {spec.home!r}; random and a folder can be had too."
         )
     if source == "own":
+        if not (spec.has_head or backbone_alone):
+            raise InputError(
+                f"{model} is a backbone alone, which names no classes: train a head on it with `python -m "
+                f"vitquant head train NAME --model {model} --dataset D`."
+            )
         return Weights(model, "own", tuple(Path(file) for file in spec.files))
     if spec.home == "own":
         raise InputError(

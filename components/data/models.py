@@ -17,10 +17,10 @@ def show(db: sqlite3.Connection) -> None:
         return
     st.subheader("Add a model", anchor=False)
     st.markdown(
-        "**DINOv2**, any of the eight `_lc` models, or **one of timm's ViTs** by its name there, with a head "
-        "of ImageNet's 1000 classes. From files on the machine that the dashboard runs on; they stay where "
-        "they are. The backbone's checkpoint and the head's, or one file with both: `.safetensors`, or tensors "
-        "as torch saves them. Files that could run code are refused."
+        "**DINOv2**, any of the eight `_lc` models, or **one of timm's ViTs** by its name there. The "
+        "backbone's checkpoint and the head's, or one file with both: `.safetensors`, or tensors as torch saves them, on "
+        "the machine that the dashboard runs on, where they stay. One of timm's without a head of ImageNet's "
+        "1000 classes is a backbone, to train a head on. Files that could run code are refused."
     )
     left, right = st.columns(2)
     name = left.text_input("What to call it", key="model:name", placeholder="my-vit").strip()
@@ -45,7 +45,7 @@ def show(db: sqlite3.Connection) -> None:
 
 
 def _added(db: sqlite3.Connection) -> None:
-    own = [spec for spec in catalog.models().values() if spec.home == "own"]
+    own = [spec for spec in catalog.models(backbones=True).values() if spec.home == "own"]
     if not own:
         return
     st.subheader("Added", anchor=False)
@@ -54,6 +54,8 @@ def _added(db: sqlite3.Connection) -> None:
     for spec in own:
         files = ", ".join(f"`{file}`" for file in spec.files)
         st.markdown(f"- **{spec.title}** (`{spec.name}`), from {files}")
+        if not spec.has_head:
+            st.caption("A backbone alone, which gives no answers: train a head on it below.")
         if head := heads.get(spec.name):
             st.caption(
                 f"Its head knows {head['classes']:,} classes, from {head['n_train']:,} pictures of "
@@ -69,7 +71,7 @@ def _head() -> None:
         "A backbone alone recognises nothing. On your pictures a linear classifier can be fitted to what it "
         "sees: minutes for some thousands of them, in the background (shown on the Benchmark page, too)."
     )
-    known = list(catalog.models().values())
+    known = list(catalog.models(backbones=True).values())
     here = [spec for spec in catalog.datasets().values() if datasets.is_here(spec.name)]
     labelled = [spec.name for spec in here if spec.labelled]
     left, right = st.columns(2)
