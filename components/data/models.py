@@ -19,8 +19,8 @@ def show(db: sqlite3.Connection) -> None:
     st.markdown(
         "**DINOv2**, any of the eight `_lc` models, or **one of timm's ViTs** by its name there. The "
         "backbone's checkpoint and the head's, or one file with both: `.safetensors`, or tensors as torch "
-        "saves them, on the machine that the dashboard runs on, where they stay. One of timm's without a head of "
-        "ImageNet's 1000 classes is a backbone, to train a head on. Files that could run code are refused."
+        "saves them, on the machine that the dashboard runs on, where they stay. One of timm's without a head "
+        "of ImageNet's 1000 classes is a backbone, to train a head on. Files that could run code are refused."
     )
     left, right = st.columns(2)
     name = left.text_input("What to call it", key="model:name", placeholder="my-vit").strip()
