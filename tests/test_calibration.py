@@ -121,11 +121,6 @@ def test_a_handful_of_training_pictures_is_a_sentence_whose_remedy_holds(
         choose(db)
 
 
-def test_an_image_size_that_no_model_takes_is_a_sentence(db: sqlite3.Connection) -> None:
-    with pytest.raises(InputError, match="take 70 or 84"):
-        calibration.choose(db, drawn.DATASET, 71, SETTINGS)
-
-
 def test_a_training_picture_that_is_also_evaluated_is_named(db: sqlite3.Connection, data_dir: Path) -> None:
     chosen = choose(db)
     twice = chosen.file(chosen.judges[3])

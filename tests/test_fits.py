@@ -132,6 +132,11 @@ def test_variants_that_are_not_calibrated_need_nothing(db: sqlite3.Connection, c
     assert calls == []
 
 
+def test_an_image_size_that_the_model_does_not_take_is_a_sentence(db: sqlite3.Connection) -> None:
+    with pytest.raises(InputError, match="take 70 or 84"):
+        fits.keys(db, MODEL, (VARIANT,), drawn.DATASET, 71)
+
+
 def test_what_is_ready_can_be_built_at_once(db: sqlite3.Connection, calls: list[str]) -> None:
     names = ("fp32", "qint8", VARIANT, "qint8_mixed:pictures=8")
     assert fits.ready(db, MODEL, names, drawn.DATASET, 70) == ("fp32", "qint8")

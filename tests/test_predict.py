@@ -8,7 +8,6 @@ from scipy.stats import entropy
 from torchvision import transforms
 
 from vitquant import machine, predict
-from vitquant.errors import InputError
 from vitquant.weights import resolve
 
 
@@ -29,8 +28,6 @@ def test_the_transform_is_the_notebooks_in_its_order() -> None:
     inputs = predict.to_input(pictures, 70)
     assert inputs.shape == (2, 3, 70, 70)
     assert torch.equal(inputs, torch.stack([notebook(picture) for picture in pictures]))
-    with pytest.raises(InputError, match="70 or 84"):
-        predict.to_input(pictures, 71)
 
 
 def test_top_k_orders_by_probability_and_equal_ones_by_index() -> None:

@@ -161,7 +161,7 @@ def test_another_archive_does_not_replace_what_is_there(archive: Path, tmp_path:
     before = tree(prepared.root)
     message = refused(pack(tmp_path / "other.zip", contents(validation=9)))
     assert "prepared from another archive (archive.zip" in message
-    assert "remove that folder" in message
+    assert "`python -m vitquant remove tiny-imagenet` first" in message
     assert tree(prepared.root) == before
     shutil.rmtree(prepared.root)
     assert prepare_tiny_imagenet(tmp_path / "other.zip").validation == 9

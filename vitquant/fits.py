@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vitquant import calibration, cure, digest_cache, machine, predictions
+from vitquant import calibration, catalog, cure, digest_cache, machine, predictions
 from vitquant.calibration import Calibration, Chosen
 from vitquant.cure import Cure
 from vitquant.errors import InputError, VitquantError
@@ -70,12 +70,14 @@ def wanted(
 ) -> dict[str, Wanted]:
     """What the calibrated ones among these variants need on this dataset; nothing for the others.
 
-    Raises InputError where there are no pictures to calibrate on (vitquant/calibration.py).
+    Raises InputError where the model takes no pictures of that size, and where there are none to calibrate on
+    (vitquant/calibration.py).
     """
     found = {}
     for name in variants:
         of = recipe(name)
         if of.settings is not None:
+            catalog.check_image_size(image_size, source.model)
             chosen = calibration.choose(db, dataset, image_size, of.settings)
             found[name] = Wanted(source.model, digest_cache.of_weights(db, source), of, chosen)
     return found
