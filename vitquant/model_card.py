@@ -59,6 +59,7 @@ def _what(request: "ExportRequest", row: Mapping[str, Any], today: Conditions) -
         "hub": "Torch Hub's checkpoints of facebookresearch/dinov2, whose licence holds for them",
         "bundled": "the ones that vitquant trained on pictures it rendered itself",
         "random": "**random: its answers mean nothing**; size and speed are the real model's",
+        "own": "files of whoever made this one, who knows their licence",
     }
     # Of a folder only its name: where it lies is nobody's business.
     ruined = wording.ruined_sentence(row) if request.weights != "random" else None
@@ -123,11 +124,18 @@ def _loading(request: "ExportRequest") -> str:
 def _input(request: "ExportRequest") -> str:
     size = request.image_size
     fixed = "Only this size: it was recorded with it." if request.format != "state-dict" else ""
+    spec = catalog.model(request.model)
+    own = (
+        f" The model itself turns that into how its pictures were normalized when it was trained (mean "
+        f"{spec.mean}, standard deviation {spec.std})."
+        if spec.mean
+        else ""
+    )
     return (
         "## What goes in\n\n"
         "An RGB picture, scaled to 0..1, normalized with ImageNet's mean and standard deviation, and then "
         f"resized to {size} × {size} pixels (bilinear, antialiased), in this order: `transform.py` does it, "
-        f"`config.json` has the numbers. {fixed}".rstrip()
+        f"`config.json` has the numbers.{own} {fixed}".rstrip()
     )
 
 
