@@ -134,8 +134,8 @@ def _watch(of_errands: bool) -> None:
         _under_way(run)
     if unfinished:
         what = "errand" if of_errands else "run"
-        runs_are = f"1 {what}" if len(unfinished) == 1 else f"{len(unfinished)} {what}s"
-        how = "did not come to an end" if of_errands else "stopped half-way"
+        runs_are = f"1 {what} has" if len(unfinished) == 1 else f"{len(unfinished)} {what}s have"
+        how = "not come to an end" if of_errands else "stopped half-way"
         with st.expander(f"{runs_are} {how}", expanded=True, icon=":material/pause:"):
             for run in unfinished[:UNFINISHED_SHOWN]:
                 _stopped(run)
