@@ -318,3 +318,52 @@ def test_a_fetch_of_250_mb_is_killed_three_times_and_finished(site: Site, target
     # Sent again is at most what was on its way when a process was killed: the sockets' buffers.
     assert site.sent() <= size + 3 * 16 * 2**20
     assert left_in(target.parent) == ["file.bin"]
+
+
+@pytest.mark.parametrize("address", ["http://[x/y", "ftp://a.example/b", "nowhere", "http:///x"])
+def test_what_is_no_address_is_a_sentence(target: Path, address: str) -> None:
+    with pytest.raises(InputError, match="is no address that can be downloaded from"):
+        download.download(address, target)
+
+
+def test_a_server_that_says_in_words_when_to_come_again_is_asked_again(site: Site, target: Path) -> None:
+    site.faults["file.bin"] = [Fault(status=503, headers={"Retry-After": "soon"})]
+    fetch(site, target)
+    assert target.read_bytes() == CONTENT
+
+
+def test_what_one_place_gave_is_not_gone_on_with_from_another(site: Site, target: Path) -> None:
+    site.faults["file.bin"] = [Fault(cut_after=1_000_000)]
+    once = replace(QUICK, retries=0)
+    with pytest.raises(InputError, match="is kept"):
+        fetch(site, target, patience=once)
+    other = random.Random(2).randbytes(len(CONTENT))
+    with serving({"file.bin": other}) as elsewhere:
+        fetch(elsewhere, target)
+        assert [one.first for one in elsewhere.asked] == [0]
+    assert target.read_bytes() == other
+
+
+def test_with_a_published_digest_another_place_goes_on(site: Site, target: Path) -> None:
+    published = Expected(digests={"sha256": hashlib.sha256(CONTENT).hexdigest()})
+    site.faults["file.bin"] = [Fault(cut_after=1_000_000)]
+    with pytest.raises(InputError, match="is kept"):
+        fetch(site, target, published, replace(QUICK, retries=0))
+    with serving({"file.bin": CONTENT}) as elsewhere:
+        elsewhere.etags["file.bin"] = site.etags.get("file.bin", "")
+        fetch(elsewhere, target, published)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_part_of_another_version_is_not_added_where_if_range_is_ignored(site: Site, target: Path) -> None:
+    site.faults["file.bin"] = [Fault(cut_after=1_000_000)]
+    with pytest.raises(InputError, match="is kept"):
+        fetch(site, target, patience=replace(QUICK, retries=0))
+    other = random.Random(3).randbytes(len(CONTENT))
+    site.files["file.bin"] = other
+    begin = download.partial_bytes(target)
+    part = f"bytes {begin}-{len(other) - 1}/{len(other)}"
+    site.faults["file.bin"] = [Fault(status=206, headers={"ETag": '"another"', "Content-Range": part})]
+    fetch(site, target)
+    assert target.read_bytes() == other
+    assert [one.first for one in site.asked] == [0, begin, 0]

@@ -170,6 +170,7 @@ def test_a_folder_that_is_none_adds_nothing_and_says_why(tmp_path: Path) -> None
     [
         (PicturesRequest("mine", path="/nowhere"), "There is nothing at /nowhere"),
         (PicturesRequest("mine", path="/", labels="/nowhere.csv"), "path of the table of labels"),
+        (PicturesRequest("mine", path=__file__, labels=__file__), "A table of labels goes with a folder"),
         (PicturesRequest("a/b", path="/", add=False), "a/b"),
         (PicturesRequest("sample", path="/"), "is one of vitquant's own"),
         (ModelRequest("mine", files=("/nowhere.pth",)), "There is nothing at /nowhere.pth"),

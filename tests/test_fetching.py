@@ -9,10 +9,10 @@ import pytest
 
 from tests.loopback import Fault, Site, serving
 from tests.test_prepare import contents, pack
-from vitquant import catalog, datasets, fetching, first_use, inventory, paths, space, weights
+from vitquant import catalog, database, datasets, fetching, first_use, inventory, paths, runs, space, weights
 from vitquant.digests import sha256_of
 from vitquant.download import Patience
-from vitquant.errors import InputError
+from vitquant.errors import Cancelled, InputError
 from vitquant.inventory import Item
 
 SMALL = "dinov2_vits14_reg_lc"
@@ -195,12 +195,54 @@ def test_pictures_are_verified_one_by_one_and_removed(archive: Path) -> None:
     [row] = fetching.verify("tiny-imagenet", silent)
     assert "each can be decoded" in row["is"]
     dataset = datasets.open_dataset("tiny-imagenet")
+    moved = dataset.file(dataset.examples[1])
+    content = moved.read_bytes()
+    moved.unlink()
+    with pytest.raises(InputError, match=r"1 of the .* pictures of tiny-imagenet are missing"):
+        fetching.verify("tiny-imagenet", silent)
+    moved.write_bytes(content)
     dataset.file(dataset.examples[0]).write_bytes(b"no picture")
     with pytest.raises(InputError, match="is not a picture"):
         fetching.verify("tiny-imagenet", silent)
     space.remove_named("tiny-imagenet")
     assert not datasets.folder("tiny-imagenet").exists()
     assert item("tiny-imagenet").state == "not here"
+
+
+def test_a_folder_that_is_linked_stays_when_its_link_is_removed(archive: Path, tmp_path: Path) -> None:
+    fetching.fetch("tiny-imagenet", silent, files=[archive])
+    folder = datasets.folder("tiny-imagenet")
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    space.remove_named("tiny-imagenet")
+    assert not folder.exists() and not folder.is_symlink()
+    assert (tmp_path / "elsewhere" / "val").is_dir()
+
+
+def test_what_a_run_needs_is_not_removed(archive: Path) -> None:
+    fetching.fetch("tiny-imagenet", silent, files=[archive])
+    request = {"model": "sample", "weights": "", "variants": ["fp32"], "dataset": "tiny-imagenet"}
+    with database.opened() as db:
+        run = runs.add(db, "accuracy", request, {}, {})
+        with pytest.raises(InputError, match=rf"Run {run.id} .accuracy. that needs tiny-imagenet waits"):
+            space.remove_named("tiny-imagenet")
+        runs.request_cancel(db, run.id)
+    space.remove_named("tiny-imagenet")
+
+
+def test_a_mirrors_archive_is_not_taken_for_the_original(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(done: int, total: int, unit: str) -> None:
+        if unit == "pictures laid out":
+            raise Cancelled("Cancelled.")
+
+    with pytest.raises(Cancelled):
+        fetching.fetch("tiny-imagenet", stop, mirror=site.address, patience=QUICK)
+    kept = paths.data_dir() / "downloads" / fetching.ARCHIVE
+    assert kept.is_file()
+    monkeypatch.setattr(fetching, "ARCHIVE_FROM", site.address)
+    with pytest.raises(InputError, match="and it has 248,100,043"):
+        fetching.fetch("tiny-imagenet", silent, patience=QUICK)
+    assert not kept.exists() and not datasets.is_here("tiny-imagenet")
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,15 @@ def test_the_first_digest_is_kept_and_another_is_refused() -> None:
     assert first_use.noted()["a.pth"] == noted
 
 
-def test_others_are_not_touched_and_a_damaged_file_counts_as_empty() -> None:
+def test_others_are_not_touched_and_a_damaged_file_is_not_taken_for_an_empty_one() -> None:
     first_use.note("a.pth", "1" * 64, 7, "x")
     first_use.note("b.pth", "2" * 64, 8, "y")
     assert set(first_use.noted()) == {"a.pth", "b.pth"}
     (paths.data_dir() / "fetched.json").write_text("{")
     assert first_use.noted() == {}
-    assert first_use.check("a.pth", "3" * 64) is None
+    with pytest.raises(InputError, match=r"fetched\.json.*cannot be read.*mend it, or remove it"):
+        first_use.note("a.pth", "3" * 64, 7, "x")
+    assert (paths.data_dir() / "fetched.json").read_text() == "{"
 
 
 def test_what_was_removed_may_come_back_as_something_else() -> None:

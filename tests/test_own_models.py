@@ -195,6 +195,13 @@ def test_what_is_no_table_of_tensors_is_refused(
     assert said in refusal([tmp_path / name])
 
 
+def test_tables_without_an_end_are_refused(tmp_path: Path) -> None:
+    around: dict[str, object] = {}
+    around["model"] = around
+    torch.save(around, tmp_path / "around.pth")
+    assert "is no DINOv2 backbone" in refusal([tmp_path / "around.pth"])
+
+
 def test_a_cut_file_is_refused(tmp_path: Path, files: tuple[Path, Path]) -> None:
     cut = tmp_path / "cut.pth"
     cut.write_bytes(files[0].read_bytes()[:100_000])
@@ -202,7 +209,7 @@ def test_a_cut_file_is_refused(tmp_path: Path, files: tuple[Path, Path]) -> None
 
 
 def test_a_name_that_is_taken_is_refused_before_files_are_read(data_dir: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is one of vitquant's own models"):
+    with pytest.raises(InputError, match="is one of vitquant's own names"):
         own_models.add(SMALL, [tmp_path / "not there"])
 
 

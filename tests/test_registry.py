@@ -57,9 +57,19 @@ def test_names_that_differ_in_capitals_only_collide() -> None:
         registry.check_name(registry.MODELS, "Mine")
 
 
-@pytest.mark.parametrize("name", ["sample", "Sample", "dinov2_vits14_lc"])
+def test_a_name_says_what_is_meant() -> None:
+    registry.add(registry.MODELS, "mine", {"spec": MODEL})
+    with pytest.raises(InputError, match="There is mine already"):
+        catalog.check_new_name(registry.DATASETS, "mine")
+    registry.remove(registry.MODELS, "mine")
+    catalog.check_new_name(registry.DATASETS, "mine")
+    with pytest.raises(InputError, match="There was mine, and Mine differs in capitals alone"):
+        catalog.check_new_name(registry.MODELS, "Mine")
+
+
+@pytest.mark.parametrize("name", ["sample", "Sample", "dinov2_vits14_lc", "tiny-imagenet"])
 def test_vitquants_own_names_cannot_be_taken(name: str) -> None:
-    with pytest.raises(InputError, match="one of vitquant's own models"):
+    with pytest.raises(InputError, match="one of vitquant's own names"):
         catalog.check_new_name(registry.MODELS, name)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.loopback import Fault, Site, serving
-from vitquant import catalog, models, weights
+from vitquant import catalog, first_use, models, weights
 from vitquant.digests import sha256_of
 from vitquant.download import Patience
 from vitquant.errors import InputError
@@ -234,3 +234,18 @@ def test_a_cache_that_cannot_be_written_to_is_a_sentence(cache: Path, mirror: Si
     with pytest.raises(InputError, match=r"cannot be written into .*(Not a directory|File exists)"):
         weights.fetch(weights.resolve(SMALL, "hub"))
     assert mirror.asked == []
+
+
+def test_a_checkpoint_with_another_digest_than_the_first_is_refused(
+    cache: Path, mirror: Site, checkpoints: Path, data_dir: Path
+) -> None:
+    hub = weights.resolve(SMALL, "hub")
+    first_use.note(NAMES[0], "0" * 64, 1, "http://one.example")
+    with pytest.raises(InputError, match=f"{NAMES[0]} is not what it was"):
+        weights.fetch(hub)
+    assert left_in(cache) == []
+    first_use.forget(NAMES[0])
+    weights.fetch(hub)
+    assert {name: first_use.noted()[name].sha256 for name in NAMES} == {
+        name: sha256_of(checkpoints / name) for name in NAMES
+    }

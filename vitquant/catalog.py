@@ -279,9 +279,8 @@ def dataset(name: str) -> DatasetSpec:
 
 def check_new_name(kind: str, name: str) -> str:
     """The name, if a new model or dataset can have it; else InputError. kind: registry.MODELS or DATASETS."""
-    known = MODELS if kind == registry.MODELS else DATASETS
-    if name.lower() in (other.lower() for other in known):
-        raise InputError(f"{name} is one of vitquant's own {kind}: take another name.")
+    if name.lower() in (other.lower() for other in (*MODELS, *DATASETS)):
+        raise InputError(f"{name} is one of vitquant's own names: take another one.")
     return registry.check_name(kind, name)
 
 

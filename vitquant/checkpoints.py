@@ -23,6 +23,9 @@ HEAD = "linear_head."
 OWN_TYPES = ("float32", "float16", "bfloat16")
 """The types of numbers that somebody's own files may have; all become float32."""
 
+DEEPEST = 4
+"""So many tables may lie around the one with the tensors."""
+
 Shape = tuple[int, ...]
 
 Found = TypeVar("Found")
@@ -117,11 +120,11 @@ def _check_names(held: Held, shapes: Mapping[str, Shape], what: str) -> None:
         )
 
 
-def _named(loaded: dict[str, Any]) -> dict[str, tuple[str, Any]]:
+def _named(loaded: dict[str, Any], depth: int = 0) -> dict[str, tuple[str, Any]]:
     """A file's tensors by the names that a checkpoint has: their names in the file, and themselves."""
     for around in ("state_dict_ema", "model_ema", "state_dict", "model"):
-        if isinstance(loaded.get(around), dict):
-            return _named(loaded[around])
+        if isinstance(loaded.get(around), dict) and depth < DEEPEST:
+            return _named(loaded[around], depth + 1)
     names = [str(name) for name in loaded]
     if names and all(name.startswith("module.") for name in names):
         return _named({str(name).removeprefix("module."): tensor for name, tensor in loaded.items()})

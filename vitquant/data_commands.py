@@ -14,6 +14,7 @@ from vitquant import (
     inventory,
     jobs,
     labels,
+    paths,
     run_tables,
     settings,
     space,
@@ -30,7 +31,7 @@ def here_command(options: argparse.Namespace) -> None:
 
 
 def fetch_command(options: argparse.Namespace) -> None:
-    files = tuple(str(file.expanduser().absolute()) for file in options.files or ())
+    files = tuple(str(paths.as_said(file)) for file in options.files or ())
     request = FetchRequest(options.name, mirror=options.mirror, files=files)
     terminal.answer(_carry_out(request), options, data_tables.fetched)
 
@@ -46,9 +47,9 @@ def remove_command(options: argparse.Namespace) -> None:
 def add_pictures_command(options: argparse.Namespace) -> None:
     request = PicturesRequest(
         options.name,
-        path=str(options.path.expanduser().absolute()),
+        path=str(paths.as_said(options.path)),
         title=options.title or "",
-        labels=str(options.labels.expanduser().absolute()) if options.labels else None,
+        labels=str(paths.as_said(options.labels)) if options.labels else None,
         classes=_chosen(options.classes or []),
         copy=options.copy,
         add=not options.look,
@@ -76,7 +77,7 @@ def _chosen(pairs: list[str]) -> dict[str, int]:
 
 
 def add_model_command(options: argparse.Namespace) -> None:
-    files = tuple(str(file.expanduser().absolute()) for file in options.files)
+    files = tuple(str(paths.as_said(file)) for file in options.files)
     request = ModelRequest(options.name, files=files, title=options.title or "", timm=options.timm)
     terminal.answer(_carry_out(request), options, data_tables.model)
 
@@ -87,7 +88,7 @@ def head_train_command(options: argparse.Namespace) -> None:
         weights=options.weights or "",
         dataset=options.dataset,
         name=options.name,
-        backbone=str(options.backbone.expanduser().absolute()) if options.backbone else None,
+        backbone=str(paths.as_said(options.backbone)) if options.backbone else None,
         pictures=options.pictures,
         image_size=catalog.image_size(options.image_size, options.model),
         seed=options.seed,

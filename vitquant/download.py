@@ -3,6 +3,7 @@
 to wait. What has come lies beside the target as .NAME.partial, with a record of which file that is the
 beginning of."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -16,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
-from urllib3.exceptions import MaxRetryError
+from urllib3.exceptions import InvalidHeader, MaxRetryError
 from urllib3.util.retry import Retry
 
 from vitquant import room, whole
@@ -114,7 +115,7 @@ def download(
     the file or does not answer, a file that is not what was expected (nothing of it is kept), a disk without
     room, or another process at the same file.
     """
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+    if not _is_address(url):
         raise InputError(
             f"{url} is no address that can be downloaded from: it begins with http:// or https://."
         )
@@ -125,6 +126,13 @@ def download(
         return _put_in_place(target, expected, came_from, began)
 
 
+def _is_address(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname)
+    except ValueError:
+        return False
+
+
 def partial_bytes(target: Path) -> int:
     """How much of a file an unfinished download has left here."""
     file = _partial(target)
@@ -133,7 +141,14 @@ def partial_bytes(target: Path) -> int:
 
 def leftovers(target: Path) -> tuple[Path, ...]:
     """The files that an unfinished download has left beside its target."""
-    return tuple(file for file in (_partial(target), _record_file(target), _lock_file(target)) if file.exists())
+    return tuple(file for file in (_partial(target), _record_file(target)) if file.exists())
+
+
+def forget(target: Path) -> None:
+    """Delete what an unfinished download has left. Raises InputError where it is under way."""
+    if leftovers(target):
+        with _sentences(target), _alone(target):
+            discard(target)
 
 
 def discard(target: Path) -> None:
@@ -196,7 +211,10 @@ class _Fetching:
         raise InputError(f"{self.url} could not be downloaded in {tried} attempts: {error}.{on}") from error
 
     def _pause(self, retry: Retry, error: _Again, wait: Callable[[str], None]) -> None:
-        asked = retry.get_retry_after(error.reply.raw) if error.reply is not None else None
+        asked = None
+        if error.reply is not None:
+            with contextlib.suppress(InvalidHeader):  # a server may say when in words
+                asked = retry.get_retry_after(error.reply.raw)
         pause_s = min(asked or retry.get_backoff_time(), self.patience.longest_wait_s)
         wait(f"{error}: trying again" + (f" in {pause_s:.0f} s" if pause_s >= 1 else ""))
         until = time.monotonic() + pause_s
@@ -208,7 +226,7 @@ class _Fetching:
         """Ask for what is missing and take it; _Again where more attempts may help."""
         record, begin = _record_of(self.target), partial_bytes(self.target)
         headers = {"Accept-Encoding": "identity"}
-        if begin and (record.validator or record.total):
+        if begin and self._may_go_on(record):
             headers["Range"] = f"bytes={begin}-"
             if record.validator:
                 headers["If-Range"] = record.validator
@@ -228,7 +246,7 @@ class _Fetching:
                 f"{self.url} could not be downloaded: the server's certificate cannot be trusted. Check the "
                 "machine's date, and whether a proxy stands between."
             ) from error
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+        except ValueError as error:  # what requests raises of an address, and what urllib3 and Python do
             raise InputError(
                 f"{self.url} cannot be downloaded: it leads to an address that cannot be."
             ) from error
@@ -238,6 +256,13 @@ class _Fetching:
             raise _Again(self._broken(error)) from error
         except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError) as error:
             raise _Again("the connection was cut before the end") from error
+
+    def _may_go_on(self, record: _Record) -> bool:
+        """Whether what has come can be told from the beginning of another file: by the digest in the end, or by
+        what the same address says of its file."""
+        if self.expected.digests:
+            return bool(record.validator or record.total)
+        return record.validator is not None and record.url == self.url
 
     def _broken(self, error: Exception) -> str:
         if "timed out" in str(error).lower() or isinstance(error, requests.exceptions.Timeout):
@@ -269,7 +294,7 @@ class _Fetching:
         total = self._total(reply, begin)
         if reply.status_code == 200:
             begin = 0  # all of it comes: there was nothing before, or it is another file, or ranges are ignored
-        elif record.total is not None and total != record.total:
+        elif (record.total is not None and total != record.total) or _is_other(record, reply):
             self._start_over()
             raise _Again("the file on the server is another one now")
         self._check_total(total)
@@ -388,6 +413,14 @@ def _record_from(reply: requests.Response, url: str, total: int | None) -> _Reco
         last_modified=reply.headers.get("Last-Modified"),
         total=total,
     )
+
+
+def _is_other(record: _Record, reply: requests.Response) -> bool:
+    """Whether a part that was sent says that it is of another file than the record's, whatever was asked."""
+    now = _record_from(reply, record.url, None)
+    if record.etag and now.etag:
+        return record.etag != now.etag
+    return bool(record.last_modified and now.last_modified and record.last_modified != now.last_modified)
 
 
 def _write_record(target: Path, record: _Record) -> None:

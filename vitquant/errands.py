@@ -104,6 +104,10 @@ class PicturesRequest(Errand):
         _check_there(Path(self.path), "pictures")
         if self.labels:
             _check_there(Path(self.labels), "table of labels")
+            if Path(self.path).is_file():
+                raise InputError(
+                    f"A table of labels goes with a folder: unpack {self.path}, and name the folder beside it."
+                )
         return {}
 
     def measure(self, db: sqlite3.Connection, journal: Journal) -> Rows:

@@ -2,6 +2,7 @@
 mirror, or from files that somebody has brought. Then verifying and removing it. Imports no torch by itself.
 """
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -141,6 +142,8 @@ def _fetch_pictures(
         return [_pictures_row(record, "already here")]
     [part] = parts(TINY_IMAGENET, mirror)
     archive = _brought_archive(files) or part.target
+    if not files and archive.is_file() and part.md5 and _md5_of(archive) != part.md5:
+        archive.unlink()  # a mirror's, left by an attempt that was stopped while laying it out
     if not files and not archive.is_file():
         room.check_disk(archive, ARCHIVE_BYTES + LAID_OUT_BYTES, "Tiny-ImageNet, archive and pictures,")
         _download(part, progress, patience)
@@ -156,14 +159,19 @@ def _fetch_pictures(
     return [_pictures_row(tiny_imagenet.record_of(target), origin)]
 
 
+def _md5_of(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 def _brought_archive(files: Sequence[Path]) -> Path | None:
     """The archive that somebody has brought, if they have."""
     if len(files) > 1:
         raise InputError(f"{TINY_IMAGENET} comes from one archive, {ARCHIVE}: name that file alone.")
     for file in files:
-        if not file.expanduser().is_file():
+        if not paths.as_said(file).is_file():
             raise InputError(f"There is no file {file}: {TINY_IMAGENET} comes from one archive, {ARCHIVE}.")
-        return file.expanduser()
+        return paths.as_said(file)
     return None
 
 
@@ -205,7 +213,7 @@ def _download(part: Part, progress: Progress, patience: download.Patience) -> Do
 def _brought_checkpoints(spec: ModelSpec, files: Sequence[Path]) -> dict[str, Path]:
     """The two files of a model among those that somebody has brought, by their names."""
     names = (spec.backbone_file, spec.head_file)
-    given = [Path(os.path.abspath(os.path.expanduser(file))) for file in files]
+    given = [paths.as_said(file) for file in files]
     if len(given) == 1 and given[0].is_dir():
         given = [given[0] / name for name in names]
     found = {file.name: file for file in given}
@@ -313,11 +321,19 @@ def _verified_file(file: Path, sha256: str) -> dict[str, object]:
 
 def _verified_pictures(name: str, progress: Progress) -> dict[str, object]:
     dataset = datasets.open_dataset(name)
+    if name == TINY_IMAGENET:
+        wanted = tiny_imagenet.record_of(datasets.folder(name)).validation
+        if len(dataset.examples) < wanted:
+            raise InputError(
+                f"{wanted - len(dataset.examples):,} of the {wanted:,} pictures of {name} are missing: `python "
+                f"-m vitquant remove {name}`, then fetch it again."
+            )
     for done, example in enumerate(dataset.examples):
         images.open_rgb(dataset.file(example))
         progress(done + 1, len(dataset.examples), "pictures decoded")
     digest = datasets.digest(dataset)
-    said = _compared(f"{name}/val", digest, len(dataset.examples), str(dataset.root))
+    size_bytes = sum(dataset.file(example).stat().st_size for example in dataset.examples)
+    said = _compared(f"{name}/val", digest, size_bytes, str(dataset.root))
     return {
         "what": f"{len(dataset.examples):,} pictures of {name}",
         "is": f"whole, and each can be decoded; their digest {said}",
@@ -338,8 +354,13 @@ def _compared(noted_as: str, sha256: str, size: int, origin: str) -> str:
 def remove(name: str) -> int:
     """Delete what was fetched of a name, whole or in part; returns the bytes that it took. What was measured
     with it stays. Raises InputError where nothing is here, or it is not vitquant's to remove."""
-    found = [file for part in parts(name) for file in (part.target, *download.leftovers(part.target))]
+    found = []
+    for part in parts(name):
+        copying = part.target.with_name(f".{part.target.name}.copying")
+        found += [part.target, copying, *download.leftovers(part.target)]
     taken = sum(file.stat().st_size for file in found if file.is_file())
+    for part in parts(name):
+        download.forget(part.target)
     if name == TINY_IMAGENET:
         target = datasets.folder(name)
         for folder in (target, target.with_name(f".{target.name}.partial")):
@@ -355,7 +376,9 @@ def remove(name: str) -> int:
 
 def _remove_folder(folder: Path) -> None:
     """A folder is gone from its place at once, however long deleting its files takes."""
-    if folder.exists():
+    if folder.is_symlink():
+        folder.unlink()  # what it leads to is somebody's own
+    elif folder.exists():
         going = folder.with_name(f".{folder.name}.going")
         shutil.rmtree(going, ignore_errors=True)
         os.replace(folder, going)

@@ -26,23 +26,36 @@ class Noted:
 
 
 def noted() -> dict[str, Noted]:
-    """Everything noted, by file name. A file that somebody has damaged counts as empty."""
+    """Everything noted, by file name; nothing where somebody has damaged the file."""
+    try:
+        return _read()
+    except InputError:
+        return {}
+
+
+def _read() -> dict[str, Noted]:
+    """The same, but InputError where somebody has damaged the file."""
     try:
         found = json.loads(_file().read_text(encoding="utf-8"))
         return {name: Noted(**values) for name, values in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except FileNotFoundError:
         return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{_file()}, which has the digests of what was fetched, cannot be read ({error}): mend it, or "
+            "remove it to have them noted anew."
+        ) from error
 
 
 def check(name: str, sha256: str) -> Noted | None:
     """What was noted of this file, if it has this digest or nothing was noted (then None). Raises InputError
     where it was another."""
-    before = noted().get(name)
+    before = _read().get(name)
     if before is not None and before.sha256 != sha256:
         raise InputError(
             f"{name} is not what it was: its sha256 is {sha256[:16]}…, and on {before.at[:10]} it was "
-            f"{before.sha256[:16]}… (from {before.origin}). If the change is meant, remove the line of "
-            f"{name} from {_file()} and fetch it again."
+            f"{before.sha256[:16]}… (from {before.origin}). If the change is meant, remove what {_file()} "
+            f"says of {name} (from its name to the closing brace and comma), and do the same again."
         )
     return before
 
@@ -54,7 +67,7 @@ def note(name: str, sha256: str, size_bytes: int, origin: str) -> Noted:
         if before := check(name, sha256):
             return before
         now = Noted(sha256, size_bytes, origin, datetime.now(UTC).isoformat(timespec="seconds"))
-        everything = {one: asdict(known) for one, known in {**noted(), name: now}.items()}
+        everything = {one: asdict(known) for one, known in {**_read(), name: now}.items()}
         with whole.written(_file()) as writing:
             writing.write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")
     return now
@@ -65,7 +78,7 @@ def forget(*names: str) -> None:
     if not set(names) & set(noted()):
         return
     with FileLock(f"{_file()}.lock"):
-        kept = {one: asdict(known) for one, known in noted().items() if one not in names}
+        kept = {one: asdict(known) for one, known in _read().items() if one not in names}
         with whole.written(_file()) as writing:
             writing.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 

@@ -112,14 +112,14 @@ def carry_out(
     figures = judged(head, rest, _targets(found, found.rest)) if found.rest else _figures_of(best)
     state = head.expanded(found.classes, float(np.abs(head.logits(training)).max()))
     backbone_file, head_file = _write(of, request.name, state)
-    if not rest_is_there:
-        add_view(
-            heads.rest_name(request.dataset),
-            request.dataset,
-            found.rest,
-            f"{catalog.dataset(request.dataset).title}: what heads were not trained on",
-        )
     try:
+        if not rest_is_there:
+            add_view(
+                heads.rest_name(request.dataset),
+                request.dataset,
+                found.rest,
+                f"{catalog.dataset(request.dataset).title}: what heads were not trained on",
+            )
         files, title = [backbone_file, head_file], heads.title(of, request.dataset)
         spec = catalog.model(of.model)
         timm_name = spec.timm_name if spec.family == "timm" else None

@@ -82,6 +82,7 @@ def backbone(model: str, source: str, file: str | None = None) -> Backbone:
         raise InputError(
             f"{model} has no backbone that a head can be trained on: take a DINOv2 model or a sample."
         )
+    source = source or spec.home
     if file is not None:
         return Backbone(spec.name, _of_file(spec, Path(os.path.abspath(os.path.expanduser(file)))))
     if source not in ("hub", "bundled", "own", "random"):
@@ -91,8 +92,8 @@ def backbone(model: str, source: str, file: str | None = None) -> Backbone:
     found = weights.resolve(spec.name, source, backbone_alone=True)
     if source == "hub" and not found.files[0].is_file():
         raise InputError(
-            f"The backbone of {model} is not here ({found.files[0]} is missing): `python -m vitquant predict` "
-            "and `benchmark` download it; --backbone FILE takes one that you have."
+            f"The backbone of {model} is not here ({found.files[0]} is missing): `python -m vitquant fetch "
+            f"{model}` brings it; --backbone FILE takes one that you have."
         )
     return Backbone(spec.name, found)
 

@@ -6,13 +6,12 @@ worker's process, never for the server's.
 
 import contextlib
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vitquant import catalog, first_use, registry
+from vitquant import catalog, first_use, paths, registry
 from vitquant.catalog import ModelSpec
 from vitquant.errors import InputError
 
@@ -51,8 +50,7 @@ def look_at(files: Sequence[Path], timm_name: str | None = None) -> Found:
 
     if not files:
         raise InputError("No file is named: name the files that hold the model's weights.")
-    paths = [Path(os.path.abspath(file.expanduser())) for file in files]
-    held = checkpoints.gather(paths)
+    held = checkpoints.gather([paths.as_said(file) for file in files])
     spec = _timm(held, timm_name) if timm_name else _dinov2(held)
     shapes = models.checkpoint_shapes(spec)
     if not spec.has_head:

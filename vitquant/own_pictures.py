@@ -145,6 +145,14 @@ def remove(name: str) -> None:
 
     Raises InputError where there is no such dataset, and where another one still needs the copy.
     """
+    place = registry.folder(registry.DATASETS)
+    with _sentences(place):
+        place.mkdir(parents=True, exist_ok=True)
+        with FileLock(place / ".lock"):
+            _remove(name)
+
+
+def _remove(name: str) -> None:
     spec = catalog.datasets().get(name)
     copied = copies_dir() / name
     if spec is not None and spec.root == str(copied):

@@ -47,3 +47,8 @@ def hub_checkpoints_dir() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     home = Path(os.environ.get("TORCH_HOME") or cache / "torch")
     return home.expanduser() / "hub" / "checkpoints"
+
+
+def as_said(said: str | Path) -> Path:
+    """The absolute path that somebody means, "~" being their home; one of an unknown user stays as it is."""
+    return Path(os.path.abspath(os.path.expanduser(said)))

@@ -80,16 +80,23 @@ def check_name(kind: str, name: str) -> str:
     """The name, if something of one's own can be called that; else InputError.
 
     Letters, digits, "-", "_" and "." only, so that it is a file's name everywhere and nothing else; not the
-    name of another entry in use, not even in other capitals, which some file systems do not tell apart.
+    name of another entry in use, of either kind, so that a name says what is meant; not even in other capitals,
+    which some file systems do not tell apart.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or len(name) > LONGEST_NAME or name.endswith("."):
+    is_name = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) and not name.endswith((".", ".json"))
+    if not is_name or len(name) > LONGEST_NAME:
         raise InputError(
             f"{name!r} is no name for it: take up to {LONGEST_NAME} letters, digits, '-', '_' and '.', the "
             "first one a letter or digit."
         )
-    for other, entry in entries(kind).items():
-        if other.lower() == name.lower() and (not entry.get(REMOVED_AT) or other != name):
-            raise InputError(f"There is {other} already: remove it, or take another name.")
+    for of_kind in (MODELS, DATASETS):
+        for other, entry in entries(of_kind).items():
+            if other.lower() != name.lower():
+                continue
+            if not entry.get(REMOVED_AT):
+                raise InputError(f"There is {other} already: remove it, or take another name.")
+            if of_kind == kind and other != name:
+                raise InputError(f"There was {other}, and {name} differs in capitals alone: take another name.")
     return name
 
 

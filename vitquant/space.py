@@ -12,6 +12,7 @@ from pathlib import Path
 from vitquant import (
     catalog,
     database,
+    download,
     exports,
     features,
     fetching,
@@ -82,8 +83,11 @@ def remove(db: sqlite3.Connection, kind: str, key: str) -> str:
     if key not in [piece.key for piece in _left()]:
         raise InputError(f"{key} is not there any more.")
     place = paths.data_dir() / key
+    for run in runs.find(db, states=("queued", "running"), errands=True):
+        if str(place) in str(run.request):
+            raise InputError(f"An errand that needs {key} waits or is under way: cancel it first.")
     taken = fetching.size_of(place)
-    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
     if place.parent == features.folder():
         place.with_suffix(".txt").unlink(missing_ok=True)
     return f"Removed {key}, which took {bytes_words(taken, MB)}."
@@ -93,17 +97,16 @@ def remove_named(name: str) -> str:
     """Remove a model's weights or a dataset's pictures; returns what was done, in a sentence.
 
     What somebody has added is only forgotten: their files stay where they are, unless they are copies that were
-    made here. Raises InputError where it is not here, or an errand is about it.
+    made here. Raises InputError where it is not here, or a run that waits or is under way needs it.
     """
     with database.opened() as db:
-        under_way = runs.find(db, states=("queued", "running"), errands=True)
-        if name in [run.request["name"] for run in under_way]:
-            raise InputError(f"An errand about {name} is under way: cancel it first.")
-    if name in registry.entries(registry.DATASETS):
+        _check_unused(db, name)
+    if name in catalog.datasets() and catalog.dataset(name).is_own:
+        is_copy = Path(str(catalog.dataset(name).root)).is_relative_to(own_pictures.copies_dir())
         own_pictures.remove(name)
-        return f"{name} is no longer a dataset here. Your files are where they were.{_rests(name)}"
-    if name in registry.entries(registry.MODELS):
-        spec = catalog.model(name)
+        where = "The copies that were made here are deleted." if is_copy else "Your files are where they were."
+        return f"{name} is no longer a dataset here. {where}{_rests(name)}"
+    if (spec := catalog.models(backbones=True).get(name)) and spec.home == "own":
         own_models.remove(name)
         gone = "The head that was trained here is deleted; files" if spec.trained_on else "Files"
         return f"{name} is no longer a model here. {gone} of yours are where they were."
@@ -113,6 +116,15 @@ def remove_named(name: str) -> str:
     using = used_by(name)
     taken = fetching.remove(name)
     return f"Removed {name}, which took {bytes_words(taken, MB)}.{using and f' {using}'}"
+
+
+def _check_unused(db: sqlite3.Connection, name: str) -> None:
+    """InputError where a run that waits or is under way is about this name, or needs it."""
+    for errands in (False, True):
+        for run in runs.find(db, states=("queued", "running"), errands=errands):
+            if name in (run.request.get(of) for of in ("name", "model", "dataset")):
+                what = "An errand" if errands else f"Run {run.id} ({run.kind})"
+                raise InputError(f"{what} that needs {name} waits or is under way: cancel it first.")
 
 
 def used_by(name: str) -> str:
@@ -185,12 +197,15 @@ def _of_export(run: Run) -> Piece:
 def _left() -> list[Piece]:
     """What fetching and training have left below the data folder, by its path there."""
     found = []
+    # What has come of Tiny-ImageNet goes, and is counted, with Tiny-ImageNet.
+    [part] = fetching.parts(fetching.TINY_IMAGENET)
+    of_items = {part.target, *download.leftovers(part.target)}
     for folder in ("downloads", "own/features"):
         place = paths.data_dir() / folder
         if not place.is_dir():
             continue
         for entry in sorted(place.iterdir()):
-            if entry.name.endswith((".lock", ".txt")):
+            if entry.name.endswith((".lock", ".txt")) or entry in of_items:
                 continue
             key = entry.relative_to(paths.data_dir()).as_posix()
             title = features.title(entry) if place == features.folder() else key

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitquant import catalog, download, paths, sample
+from vitquant import catalog, download, first_use, paths, sample
 from vitquant.catalog import ModelSpec
 from vitquant.errors import InputError
 
@@ -145,7 +145,14 @@ def fetch(weights: Weights, progress: Progress | None = None) -> None:
                 progress(before + min(came, least_bytes), expected)
 
         try:
-            download.download(url, file, expected=checkpoint(least_bytes), patience=PATIENCE, progress=show)
+            came = download.download(
+                url, file, expected=checkpoint(least_bytes), patience=PATIENCE, progress=show
+            )
+            try:
+                first_use.note(file.name, came.sha256, came.size_bytes, came.url)
+            except InputError:
+                file.unlink()  # what has come under this name is another file than before
+                raise
         except InputError as error:
             raise InputError(
                 f"{error} Set VITQUANT_MIRROR to a mirror, or name a folder that holds the checkpoint files "

@@ -1,6 +1,7 @@
 """What the Data page's views do, and say of it: removing with a second thought, keeping what was sent,
 amounts."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def do(action: Callable[[], str]) -> None:
     try:
         readonly.refuse()
         st.session_state[_SAID] = action()
-    except VitquantError as error:
+    except (VitquantError, OSError) as error:
         st.session_state[_ERROR] = str(error)
 
 
@@ -72,17 +73,18 @@ def remove_button(item: Item, *, is_busy: bool) -> None:
 def keep_sent(files: Sequence[UploadedFile]) -> Path | None:
     """Write uploaded files below the data folder; the folder they are in, or None where that failed, which is
     said."""
-    folder = paths.data_dir() / "downloads" / "sent"
     try:
         readonly.refuse()
-        folder.mkdir(parents=True, exist_ok=True)
+        sent = paths.data_dir() / "downloads" / "sent"
+        sent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=sent))  # two visitors' files may be called alike
         for file in files:
             name = Path(file.name).name
             if not name or name.startswith("."):
                 raise InputError(f"{file.name!r} is no file name to keep.")
             (folder / name).write_bytes(file.getbuffer())
     except OSError as error:
-        st.session_state[_ERROR] = f"{folder} cannot be written: {error.strerror or error}."
+        st.session_state[_ERROR] = f"What was sent cannot be kept: {error.strerror or error}."
         return None
     except VitquantError as error:
         st.session_state[_ERROR] = str(error)

@@ -54,7 +54,7 @@ def _item(item: Item, verified: Run | None, *, is_busy: bool) -> None:
             _buttons(item, is_busy=is_busy)
         with st.expander("Source, licence, digests"):
             _details(item)
-        if verified:
+        if verified and item.state == "here":
             _verified(verified)
 
 

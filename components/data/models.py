@@ -1,12 +1,11 @@
 """One's own model: a DINOv2 or one of timm's ViTs from files, or a backbone whose head is trained here."""
 
 import sqlite3
-from pathlib import Path
 
 import streamlit as st
 
 from components import queue, readonly
-from vitquant import catalog, datasets, runs
+from vitquant import catalog, datasets, paths, runs
 from vitquant.errands import ModelRequest
 from vitquant.measurements import HeadRequest
 
@@ -31,8 +30,8 @@ def show(db: sqlite3.Connection) -> None:
         help="With the tag behind the dot, the model gets its pictures normalised as those weights had them.",
     ).strip()
     example = "/home/me/backbone.pth\n/home/me/head.pth"
-    paths = st.text_area("Files, one a line", key="model:files", placeholder=example)
-    files = tuple(str(Path(line.strip()).expanduser()) for line in paths.splitlines() if line.strip())
+    said = st.text_area("Files, one a line", key="model:files", placeholder=example)
+    files = tuple(str(paths.as_said(line.strip())) for line in said.splitlines() if line.strip())
     st.button(
         "Add it",
         type="primary",
@@ -56,11 +55,13 @@ def _added(db: sqlite3.Connection) -> None:
         st.markdown(f"- **{spec.title}** (`{spec.name}`), from {files}")
         if not spec.has_head:
             st.caption("A backbone alone, which gives no answers: train a head on it below.")
-        if head := heads.get(spec.name):
+        head = heads.get(spec.name)
+        if head and head["head_file"] in spec.files:
+            judged = "" if head["held_out"] else ", by which its strength was chosen,"
             st.caption(
                 f"Its head knows {head['classes']:,} classes, from {head['n_train']:,} pictures of "
-                f"{head['dataset']}. Of {head['n_heldout']:,} others it has {head['top1']:.1%} right (95% "
-                f"interval {head['top1_low']:.1%} to {head['top1_high']:.1%})."
+                f"{head['dataset']}. Of {head['n_heldout']:,} others{judged} it has {head['top1']:.1%} "
+                f"right (95% interval {head['top1_low']:.1%} to {head['top1_high']:.1%})."
             )
     st.page_link("pages/benchmark.py", label="Choose it under Model, on any page", icon=":material/speed:")
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from components import queue, readonly
 from components.data import act
-from vitquant import catalog, labels, runs, wording
+from vitquant import catalog, labels, paths, runs, wording
 from vitquant.errands import PicturesRequest
 from vitquant.runs import Run
 
@@ -83,8 +83,8 @@ def _ask() -> None:
 def _look(name: str, path: str, table: str, copy: bool) -> None:
     request = PicturesRequest(
         name,
-        path=str(Path(path).expanduser()),
-        labels=str(Path(table).expanduser()) if table else None,
+        path=str(paths.as_said(path)),
+        labels=str(paths.as_said(table)) if table else None,
         copy=copy,
         add=False,
     )

@@ -218,7 +218,8 @@ def test_one_of_timms_is_added_by_its_name_and_served_at_its_own_sizes(tmp_path:
 def test_a_trained_head_says_what_it_is_worth() -> None:
     registry.add(registry.MODELS, "mine", {"spec": MODEL})
     fit = {"part": "fit", "classes": 9, "n_train": 80, "dataset": "photos", "n_heldout": 20}
-    fit |= {"top1": 0.5, "top1_low": 0.299, "top1_high": 0.701}
+    fit |= {"top1": 0.5, "top1_low": 0.299, "top1_high": 0.701, "held_out": "photos-rest"}
+    fit |= {"head_file": MODEL["files"][-1]}
     with database.opened() as db:
         run = runs.add(db, "head", {"model": SMALL, "weights": "", "variants": [], "name": "mine"}, {}, {})
         runs.finish(db, run.id, "done", result=[fit])
