@@ -13,7 +13,19 @@ from typing import Any
 import streamlit as st
 
 from components import choices, readonly
-from vitquant import charts, database, errands, gallery, jobs, run_charts, runs, sequential, wording, worker
+from vitquant import (
+    catalog,
+    charts,
+    database,
+    errands,
+    gallery,
+    jobs,
+    run_charts,
+    runs,
+    sequential,
+    wording,
+    worker,
+)
 from vitquant.errors import Busy, VitquantError
 from vitquant.measurements import CalibrationRequest, HeadRequest
 from vitquant.request import Request
@@ -228,7 +240,9 @@ def _so_far(run: Run) -> None:
     st.markdown(" · ".join(f"{wording.short_accuracy(row)}" for row in found.rows))
     error = sequential.error_per_look(found.last, len(found.looks))
     if found.until_sure:
-        st.markdown("\n".join(f"- {s}" for s in wording.until_sure_sentences(found.looks, found.last, error)))
+        measure = wording.measure_of(catalog.dataset(run.request["dataset"]))
+        sentences = wording.until_sure_sentences(found.looks, found.last, error, measure)
+        st.markdown("\n".join(f"- {sentence}" for sentence in sentences))
     if any(found.looks.values()):
         st.plotly_chart(
             run_charts.narrowing(found.looks, found.last),

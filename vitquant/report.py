@@ -112,7 +112,8 @@ def _conclusions(db: sqlite3.Connection, answers: AnswerSet) -> list[str]:
         return []
     last = gallery.pictures_of(db, answers.dataset_id)
     looks = looks_of_series(db, answers.series, last)
-    return wording.until_sure_sentences(looks, last, sequential.error_per_look(last, len(looks)))
+    measure = wording.measure_of(catalog.dataset(answers.series[REFERENCE].identity.dataset))
+    return wording.until_sure_sentences(looks, last, sequential.error_per_look(last, len(looks)), measure)
 
 
 def _raw_times(db: sqlite3.Connection, run: Run) -> dict[str, Sequence[float]]:
