@@ -16,6 +16,7 @@ import pandas as pd
 from vitquant import (
     bits,
     bits_charts,
+    catalog,
     charts,
     gallery,
     latency,
