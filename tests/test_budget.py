@@ -481,7 +481,7 @@ def test_a_model_that_does_not_take_the_size_stands_at_its_own(
 ) -> None:
     small = replace(catalog.model("sample"), name="mine", patch_size=16, pretraining_size=64, family="timm")
     both = {"sample": catalog.MODELS["sample"], "mine": small}
-    monkeypatch.setattr(catalog, "models", lambda removed=False: both)
+    monkeypatch.setattr(catalog, "models", lambda **_: both)
     with database.opened() as db:
         found = {one.model: one for one in candidates.find(db, "sample", 70, None)}
         assert (found["sample"].image_size, found["sample"].is_at_another_size) == (70, False)
