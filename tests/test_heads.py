@@ -345,7 +345,7 @@ def nothing(_: Path) -> None:
         (REQUEST, only_classes(1), "of 1 class"),
         (REQUEST, only_pictures(1), "has a second training picture"),
         (replace(REQUEST, pictures=5), nothing, "take 20 or more"),
-        (replace(REQUEST, name="sample"), nothing, "vitquant's own models"),
+        (replace(REQUEST, name="sample"), nothing, "vitquant's own names"),
         (replace(REQUEST, name="a/b"), nothing, "is no name"),
         (replace(REQUEST, image_size=71), nothing, "does not fit the 14-pixel patches"),
         (replace(RANDOM, weights="hub"), nothing, "The backbone of dinov2_vits14_reg_lc is not here"),
