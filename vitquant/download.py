@@ -368,7 +368,7 @@ def _put_in_place(target: Path, expected: Expected, url: str, began: int) -> Dow
     another."""
     partial = _partial(target)
     size_bytes = partial.stat().st_size
-    found = _digests(partial, {"sha256", *expected.digests})
+    found = digests(partial, {"sha256", *expected.digests})
     wrong = expected.check(partial)
     for name, digest in expected.digests.items():
         if found[name] != digest:
@@ -389,7 +389,8 @@ def _put_in_place(target: Path, expected: Expected, url: str, began: int) -> Dow
     return Downloaded(target, size_bytes, found["sha256"], began, url)
 
 
-def _digests(file: Path, names: set[str]) -> dict[str, str]:
+def digests(file: Path, names: set[str]) -> dict[str, str]:
+    """A file's digests in hexadecimal, by the names that hashlib has for them."""
     hashes = {name: hashlib.new(name, usedforsecurity=False) for name in names}
     with file.open("rb") as opened:
         while block := opened.read(2**20):

@@ -2,7 +2,6 @@
 mirror, or from files that somebody has brought. Then verifying and removing it. Imports no torch by itself.
 """
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -142,7 +141,7 @@ def _fetch_pictures(
         return [_pictures_row(record, "already here")]
     [part] = parts(TINY_IMAGENET, mirror)
     archive = _brought_archive(files) or part.target
-    if not files and archive.is_file() and part.md5 and _md5_of(archive) != part.md5:
+    if not files and archive.is_file() and part.md5 and download.digests(archive, {"md5"})["md5"] != part.md5:
         archive.unlink()  # a mirror's, left by an attempt that was stopped while laying it out
     if not files and not archive.is_file():
         room.check_disk(archive, ARCHIVE_BYTES + LAID_OUT_BYTES, "Tiny-ImageNet, archive and pictures,")
@@ -157,11 +156,6 @@ def _fetch_pictures(
         archive.unlink()  # the pictures are all there; the archive can be fetched again
     origin = str(archive) if files else part.url
     return [_pictures_row(tiny_imagenet.record_of(target), origin)]
-
-
-def _md5_of(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _brought_archive(files: Sequence[Path]) -> Path | None:

@@ -67,9 +67,7 @@ def note(name: str, sha256: str, size_bytes: int, origin: str) -> Noted:
         if before := check(name, sha256):
             return before
         now = Noted(sha256, size_bytes, origin, datetime.now(UTC).isoformat(timespec="seconds"))
-        everything = {one: asdict(known) for one, known in {**_read(), name: now}.items()}
-        with whole.written(_file()) as writing:
-            writing.write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")
+        _write({**_read(), name: now})
     return now
 
 
@@ -78,9 +76,13 @@ def forget(*names: str) -> None:
     if not set(names) & set(noted()):
         return
     with FileLock(f"{_file()}.lock"):
-        kept = {one: asdict(known) for one, known in _read().items() if one not in names}
-        with whole.written(_file()) as writing:
-            writing.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+        _write({one: known for one, known in _read().items() if one not in names})
+
+
+def _write(found: dict[str, Noted]) -> None:
+    with whole.written(_file()) as writing:
+        plain = {name: asdict(known) for name, known in found.items()}
+        writing.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
 
 
 def _file() -> Path:
